@@ -1,0 +1,1 @@
+"""Keeps the TLS identity of a Kafka host fresh, and proves it by handshake."""

@@ -1,0 +1,231 @@
+"""What the operator wants, as frozen values: the settings after the border."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from agent.core.identity import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a password or token is read, each time that it is needed; the value itself is in no setting.
+
+    One of the two is set: a file (its last line end is not part of the secret) or an environment variable.
+    """
+
+    file: Path | None = None
+    environment: str | None = None
+
+    def __str__(self) -> str:
+        """Return where it is read, for messages."""
+        return str(self.file) if self.file else f"${self.environment}"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Owner, group and mode of a file; None leaves the process's own, and the mode that fits the content.
+
+    Whatever contains a key or a password is 0400 by default, the rest 0444.
+    """
+
+    owner: str | None = None
+    group: str | None = None
+    mode: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PemFiles:
+    """PEM files, each only where a name is given.
+
+    `certificate` is leaf and chain, `key` unencrypted PKCS#8, `combined` key, leaf and chain in one
+    file, `truststore` the anchors.
+    """
+
+    certificate: str | None = None
+    key: str | None = None
+    combined: str | None = None
+    truststore: str | None = None
+    access: Access = Access()
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names below the identity's directory."""
+        return tuple(name for name in (self.certificate, self.key, self.combined, self.truststore) if name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pkcs12Files:
+    """A PKCS12 keystore and truststore (RFC 7292), each only where a name is given."""
+
+    password: Secret
+    keystore: str | None = None
+    truststore: str | None = None
+    alias: str = "kafka"
+    access: Access = Access()
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names below the identity's directory."""
+        return tuple(name for name in (self.keystore, self.truststore) if name)
+
+
+Files: TypeAlias = PemFiles | Pkcs12Files
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalPolicy:
+    """When a leaf is renewed: at a drawn point of its life, at a share of it, or a span before its end.
+
+    With neither set the point is drawn between 60 % and 70 % of the lifetime.
+    """
+
+    at: float | None = None
+    before: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCaSpec:
+    """The embedded CA: a root and an intermediate below `directory`, made on first use."""
+
+    name: str
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSpec:
+    """A PKI mount of Vault or OpenBao: `POST /v1/<mount>/sign/<role>` with a CSR."""
+
+    name: str
+    addresses: tuple[str, ...]
+    mount: str
+    role: str
+    token: Secret
+    namespace: str | None = None
+    ca_file: Path | None = None
+    server_name: str | None = None
+    within: timedelta = timedelta(seconds=30)
+
+
+IssuerSpec: TypeAlias = LocalCaSpec | VaultSpec
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerAnchors:
+    """The anchors of a named issuer."""
+
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnchors:
+    """A PEM file, or a folder of them."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SystemAnchors:
+    """The CA bundle of the operating system."""
+
+
+TrustSpec: TypeAlias = IssuerAnchors | FileAnchors | SystemAnchors
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReload:
+    """A command that tells the reader: an argument vector, run without a shell.
+
+    It runs in a process group of its own, in the folder `directory` (that of the configuration
+    file), with an environment that names the identity and its directory, and is killed, with all
+    that it started, when `within` is over.
+    """
+
+    argv: tuple[str, ...]
+    directory: Path
+    within: timedelta = timedelta(seconds=30)
+
+
+ReloadSpec: TypeAlias = CommandReload
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listener that serves the identity: `host:port`, and how long it may take to serve a new leaf."""
+
+    address: str
+    within: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One identity as the operator wants it.
+
+    `trust` is what this host trusts in others (its truststores); `peer_trust` what its peers trust
+    in it, which its own chain is proven against.
+    """
+
+    name: str
+    directory: Path
+    issuer: str
+    request: Request
+    files: tuple[Files, ...]
+    reuse_key: bool = False
+    renewal: RenewalPolicy = RenewalPolicy()
+    trust: tuple[TrustSpec, ...] = ()
+    peer_trust: tuple[TrustSpec, ...] = ()
+    reload: tuple[ReloadSpec, ...] = ()
+    prove: tuple[Listener, ...] = ()
+    host: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all files that readers open."""
+        return tuple(name for files in self.files for name in files.names())
+
+    @property
+    def has_truststores(self) -> bool:
+        """Whether any file holds anchors; without one a change of anchors changes nothing."""
+        return any(files.truststore for files in self.files)
+
+    @property
+    def seed(self) -> str:
+        """What the slot is drawn from: the identity, its names and its host, and nothing that a restart changes."""
+        sans = self.request.sans
+        names = (self.host, self.name, self.request.subject.rfc4514_string(), *sans.dns, *sans.ip, *sans.uri)
+        return "\n".join(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """The local HTTP endpoint and the admin socket."""
+
+    host: str = "127.0.0.1"
+    port: int = 9847
+    allowed_hosts: tuple[str, ...] = ()
+    admin_socket: Path | None = None
+    admin_group: str | None = None
+
+
+class LogFormat(StrEnum):
+    """How the log is written: for people, or a JSON object a line; `auto` is text on a terminal."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The whole of what is configured; relative paths have been made absolute."""
+
+    file: Path
+    http: Http = Http()
+    log_format: LogFormat = LogFormat.AUTO
+    issuers: Mapping[str, IssuerSpec] = field(default_factory=dict)
+    identities: Mapping[str, Wanted] = field(default_factory=dict)

@@ -1,0 +1,145 @@
+"""A generation: one directory with every file of an identity, as values.
+
+What stands on disk is read into these by `stores`; `core` compares them with what is wanted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from agent.core.certificate import Certificate
+    from agent.core.identity import Request
+
+
+class Cause(StrEnum):
+    """What a generation changed; anchors and leaf never change in one (Kafka refuses both at once)."""
+
+    LEAF = "leaf"
+    ANCHORS = "anchors"
+    FILES = "files"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of a generation: its name below the directory, and the SHA-256 of its bytes (hex).
+
+    `edited` marks a truststore that a person changed by hand and that is carried along as it is.
+    """
+
+    name: str
+    sha256: str
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One whole set of files, its material and what it was made for.
+
+    `chain` is leaf first and carries no anchor; `anchors` are what the truststores hold.
+    `issued_at` is when the CA answered, `made_at` when the directory was written.
+    `layout` tells the wanted files apart: a digest of names, formats, aliases, owners and modes.
+    """
+
+    number: int
+    cause: Cause
+    request: Request
+    issuer: str
+    chain: tuple[Certificate, ...]
+    anchors: tuple[Certificate, ...]
+    issued_at: datetime
+    made_at: datetime
+    layout: str
+    files: tuple[FileRecord, ...]
+
+    @property
+    def leaf(self) -> Certificate:
+        """The certificate of the identity itself."""
+        return self.chain[0]
+
+
+class Damage(StrEnum):
+    """What is wrong with a file of the current generation."""
+
+    MISSING = "missing"
+    ALTERED = "altered"
+    UNREADABLE = "unreadable"
+    EDITED_TRUSTSTORE = "edited truststore"
+    WRONG_LINK = "not our link"
+
+
+@dataclass(frozen=True, slots=True)
+class FileDamage:
+    """A file that is not as the manifest has it, by its name below the identity's directory."""
+
+    name: str
+    damage: Damage
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """Return the damage as a phrase."""
+        return f"{self.name} is {self.damage}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A CA's answer: certificates as they came, and what the CA remarked on (a shortened TTL, say)."""
+
+    certificates: tuple[Certificate, ...]
+    at: datetime
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A key and its CSR on disk, between asking a CA and the switch.
+
+    `token` makes a repeated call one certificate where a CA knows such a thing;
+    `public_key` is the DER of the key's SubjectPublicKeyInfo, `csr` the DER of the request.
+    """
+
+    request: Request
+    issuer: str
+    token: str
+    made_at: datetime
+    public_key: bytes = field(repr=False)
+    csr: bytes = field(repr=False)
+    issued: Issued | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What an identity's directory holds, as it was just read.
+
+    `current` is None when nothing is current or it cannot be read; `trouble` then says why.
+    `key` is the DER of the public half of the current generation's private key, None when the
+    key is lost. `kept` are the other whole generations, newest first.
+    """
+
+    current: Generation | None = None
+    key: bytes | None = field(default=None, repr=False)
+    damages: tuple[FileDamage, ...] = ()
+    kept: tuple[Generation, ...] = ()
+    pending: Pending | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A generation to be written: what it changes and all of its material but the key.
+
+    The key is the pending one when `cause` is `Cause.LEAF`, else the current generation's.
+    `carry` names edited truststores whose bytes are taken over as they are.
+    """
+
+    cause: Cause
+    request: Request
+    issuer: str
+    chain: tuple[Certificate, ...]
+    anchors: tuple[Certificate, ...]
+    issued_at: datetime
+    carry: tuple[str, ...] = ()

@@ -1,0 +1,290 @@
+"""Decide what to do for one identity: observed, wanted and the time in, one plan out.
+
+`CONCERNS` is the whole policy, most pressing first. Each concern looks at the situation and
+names one step with the instant from which it is due. The plan's action is the first step that is
+due; with none due, the agent sleeps until the earliest. After an action everything is observed
+anew, so that a crash anywhere leaves a difference that the next look sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from agent.core.evidence import Verdict
+from agent.core.generation import Cause, Damage
+from agent.core.proof import still_proves
+from agent.core.situation import Observed, Situation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from agent.core.configuration import Wanted
+    from agent.core.generation import Generation
+
+LOOK = timedelta(minutes=5)
+"""The longest time between two looks at disk, listeners and anchors when nothing is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Ask the CA for a new leaf."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write a generation, prove it and switch to it: the pending leaf, other anchors, or the files again."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Make a written generation current again, and put right the links that readers follow."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Go back from what a listener refuted to the generation before it."""
+
+    number: int
+    refuted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Tell the readers of the files."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Handshake with every listener."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Note that the generation is in use: its reload succeeded and its proof is in."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropPending:
+    """Forget a pending key whose leaf has become a generation."""
+
+
+Action: TypeAlias = Issue | Publish | Switch | RollBack | Reload | Prove | Settle | DropPending
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An action, the instant from which it is due, and why, as half a sentence."""
+
+    action: Action
+    due: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now (None: nothing), when to look again, and both as one human sentence.
+
+    `steps` are all that the concerns named, for those who want to see what comes after.
+    """
+
+    action: Action | None
+    wake_at: datetime
+    sentence: str
+    steps: tuple[Step, ...] = field(default=())
+
+
+def decide(observed: Observed, wanted: Wanted, now: datetime) -> Plan:
+    """Return the plan for one identity; it depends on its arguments and nothing else."""
+    situation = Situation(observed, wanted, now)
+    steps = tuple(step for concern in CONCERNS if (step := concern(situation)) is not None)
+    due = next((step for step in steps if step.due <= now), None)
+    if due is not None:
+        return Plan(due.action, now, f"{describe(due.action)} now: {due.why}", steps)
+    wake_at = min([now + LOOK, *(step.due for step in steps)])
+    if not steps:
+        return Plan(None, wake_at, "nothing to do", steps)
+    first = min(steps, key=lambda step: step.due)
+    return Plan(None, wake_at, f"{describe(first.action)} at {_clock(first.due)}: {first.why}", steps)
+
+
+def _lost_link(situation: Situation) -> Step | None:
+    """Nothing readable is current, but a whole generation is there: it need not be paid for again."""
+    if situation.current is not None:
+        return None
+    for generation in situation.observed.disk.kept:
+        usable = generation.number != situation.record.refuted and generation.request.same_identity(
+            situation.wanted.request
+        )
+        if usable and still_proves(situation.candidate(generation), situation.now):
+            trouble = situation.observed.disk.trouble or "nothing is current"
+            why = f"{trouble}, and generation {generation.number} is whole"
+            return Step(Switch(generation.number), situation.due(situation.record.publishing), why)
+    return None
+
+
+def _damaged_files(situation: Situation) -> Step | None:
+    """Files were lost, altered or are wanted otherwise while key and leaf are whole: render them again."""
+    current = situation.current
+    if current is None or not situation.key_is_whole:
+        return None
+    due = situation.due(situation.record.publishing)
+    damages = [damage for damage in situation.observed.disk.damages if damage.damage is not Damage.EDITED_TRUSTSTORE]
+    broken = [damage for damage in damages if damage.damage is not Damage.WRONG_LINK]
+    if broken:
+        return Step(Publish(Cause.FILES), due, "; ".join(map(str, broken)))
+    if current.layout != situation.observed.layout:
+        return Step(Publish(Cause.FILES), due, "the configuration wants other files")
+    if damages:
+        return Step(Switch(current.number), due, "; ".join(map(str, damages)))
+    return None
+
+
+def _settling(situation: Situation) -> Step | None:
+    """The current generation is not shown to be in use yet: reload, prove, then settle or roll back."""
+    current, record, wanted = situation.current, situation.record, situation.wanted
+    if current is None:
+        return None
+    due = situation.due(record.settling)
+    settled = record.settled == current.number
+    if wanted.reload and record.reloaded != current.number and not settled:
+        return Step(Reload(current.number), due, f"the readers know nothing of generation {current.number} yet")
+    if situation.unseen:
+        return Step(Prove(current.number), due, f"what {', '.join(situation.unseen)} serves is not known yet")
+    refuted = situation.listeners(Verdict.REFUTED)
+    if refuted:
+        return _refuted(situation, current, ", ".join(refuted))
+    unknown = situation.listeners(Verdict.UNKNOWN)
+    if unknown:
+        return Step(Prove(current.number), due, f"no handshake with {', '.join(unknown)} so far")
+    if not settled and (wanted.reload or wanted.prove):
+        return Step(Settle(current.number), due, f"generation {current.number} is in use")
+    if wanted.prove:
+        why = "what the listeners serve is looked at from time to time"
+        return Step(Prove(current.number), situation.last_look + LOOK, why)
+    return None
+
+
+def _refuted(situation: Situation, current: Generation, listeners: str) -> Step:
+    """A listener serves another leaf: back to the generation before, if that still proves, else hold.
+
+    A generation that was once shown to be in use is not rolled back from: the listener has changed,
+    not the files. Nor is one that was itself rolled back to: there is no third.
+    """
+    record = situation.record
+    again = Reload(current.number) if situation.wanted.reload else Prove(current.number)
+    due = situation.due(record.settling)
+    if record.settled == current.number:
+        return Step(again, due, f"{listeners} no longer serves the leaf of generation {current.number}")
+    if record.refuted in (None, current.number):
+        for before in situation.observed.disk.kept:
+            older = before.number < current.number and before.leaf != current.leaf
+            if older and still_proves(situation.candidate(before), situation.now):
+                why = f"{listeners} does not serve the leaf of generation {current.number}"
+                return Step(RollBack(before.number, refuted=current.number), situation.due(record.switching), why)
+    why = f"{listeners} does not serve the leaf of generation {current.number}, and there is none to go back to"
+    return Step(again, due, why)
+
+
+def _refuted_candidate(situation: Situation) -> Step | None:
+    """A leaf that was rolled back from is paid for and whole: try it again, never issue anew for it."""
+    candidate = situation.refuted_candidate
+    if candidate is None:
+        return None
+    why = f"generation {candidate.number} was rolled back from and is tried again"
+    return Step(Switch(candidate.number), situation.due(situation.record.switching), why)
+
+
+def _other_anchors(situation: Situation) -> Step | None:
+    """The truststores should hold other anchors; not before the readers know the last change."""
+    current, trust = situation.current, situation.observed.trust.anchors
+    if current is None or trust is None or not situation.wanted.has_truststores or not situation.key_is_whole:
+        return None
+    if set(trust) == set(current.anchors) or situation.reload_is_open:
+        return None
+    gained, lost = len(set(trust) - set(current.anchors)), len(set(current.anchors) - set(trust))
+    why = f"the sources of trust have {gained} anchors more and {lost} fewer than the truststores"
+    return Step(Publish(Cause.ANCHORS), situation.due(situation.record.publishing), why)
+
+
+def _leaf(situation: Situation) -> Step | None:
+    """The leaf is missing, not what is wanted, asked for by a person, or due."""
+    reason = situation.renewal_reason
+    pending = situation.pending_answer
+    if reason is not None:
+        if pending is not None:
+            return Step(Publish(Cause.LEAF), situation.due(situation.record.publishing), reason)
+        return Step(Issue(), situation.due(situation.record.issuing), reason)
+    at = situation.next_renewal
+    if at is None:
+        return None
+    why = "the leaf is held by a person's roll-back" if situation.held else "its renewal falls there"
+    return Step(Issue(), max(at, situation.now + timedelta(microseconds=1)), why)
+
+
+def _left_over(situation: Situation) -> Step | None:
+    """A crash between switch and clean-up left a pending key that has become a generation."""
+    pending = situation.observed.disk.pending
+    if pending is None or pending.issued is None:
+        return None
+    generations = (*([situation.current] if situation.current else []), *situation.observed.disk.kept)
+    leaves = {generation.leaf for generation in generations}
+    if leaves.isdisjoint(pending.issued.certificates):
+        return None
+    due = situation.due(situation.record.publishing)
+    return Step(DropPending(), due, "the pending leaf has become a generation")
+
+
+CONCERNS: tuple[Callable[[Situation], Step | None], ...] = (
+    _lost_link,
+    _left_over,
+    _damaged_files,
+    _settling,
+    _other_anchors,
+    _refuted_candidate,
+    _leaf,
+)
+
+
+_PUBLICATIONS = {
+    Cause.LEAF: "prove the issued leaf and switch to it",
+    Cause.ANCHORS: "write the truststores with the new anchors",
+    Cause.FILES: "render the files again",
+}
+
+
+def describe(action: Action) -> str:
+    """Return what an action does, as a verb for a sentence."""
+    match action:
+        case Issue():
+            return "ask the CA for a leaf"
+        case Publish(cause=cause):
+            return _PUBLICATIONS[cause]
+        case Switch(number=number):
+            return f"switch to generation {number}"
+        case RollBack(number=number):
+            return f"roll back to generation {number}"
+        case Reload():
+            return "tell the readers"
+        case Prove():
+            return "look at what the listeners serve"
+        case Settle(number=number):
+            return f"settle generation {number}"
+        case DropPending():
+            return "forget the pending key"
+
+
+def _clock(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,121 @@
+"""What must last over a restart and cannot be seen on disk or on the wire: `.state.json`, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.core.generation import Cause
+from agent.core.schedule import retry_delay
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from agent.core.generation import Generation
+
+
+class Lane(StrEnum):
+    """What is tried again on its own: one lane that backs off holds up no other."""
+
+    ISSUING = "issuing"
+    PUBLISHING = "publishing"
+    SETTLING = "settling"
+    SWITCHING = "switching"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last try of a lane failed, in words for an operator."""
+
+    what: str
+    advice: str
+    at: datetime
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """Tries in a row that failed, and when the next is due; `count` is 0 after a success."""
+
+    count: int = 0
+    next_at: datetime | None = None
+    failure: Failure | None = None
+
+    def failed(
+        self, failure: Failure, *, rest: timedelta | None, seed: str, retry_after: timedelta | None = None
+    ) -> Tries:
+        """Return the tries after one more that failed; `rest` is the time until the current leaf ends."""
+        count = self.count + 1
+        delay = retry_delay(count, rest, seed, refused=failure.refused, retry_after=retry_after)
+        return Tries(count, failure.at + delay, failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the agent notes of one identity.
+
+    `reloaded` and `settled` are the numbers of the last generation whose reload succeeded and
+    whose proof is in; `refuted` the generation that was rolled back from, still to be tried again.
+    `demanded` says that a person asked for a new leaf, `held_leaf` is the fingerprint of the leaf
+    that a person rolled back to. Each lane has its own tries, so that none holds up another.
+    """
+
+    reloaded: int | None = None
+    settled: int | None = None
+    refuted: int | None = None
+    demanded: bool = False
+    held_leaf: str | None = None
+    issuing: Tries = Tries()
+    publishing: Tries = Tries()
+    settling: Tries = Tries()
+    switching: Tries = Tries()
+
+    def tries(self, lane: Lane) -> Tries:
+        """Return the tries of a lane."""
+        match lane:
+            case Lane.ISSUING:
+                return self.issuing
+            case Lane.PUBLISHING:
+                return self.publishing
+            case Lane.SETTLING:
+                return self.settling
+            case Lane.SWITCHING:
+                return self.switching
+
+    def with_tries(self, lane: Lane, tries: Tries) -> Record:
+        """Return the notes with other tries of one lane."""
+        match lane:
+            case Lane.ISSUING:
+                return replace(self, issuing=tries)
+            case Lane.PUBLISHING:
+                return replace(self, publishing=tries)
+            case Lane.SETTLING:
+                return replace(self, settling=tries)
+            case Lane.SWITCHING:
+                return replace(self, switching=tries)
+
+    def switched(self, generation: Generation) -> Record:
+        """Return the notes after a switch to a new generation: its readers and proofs are open again.
+
+        A new leaf also answers what a person asked for, and makes an earlier refuted one a thing of the past.
+        """
+        record = replace(self, reloaded=None, settled=None, publishing=Tries(), settling=Tries())
+        if generation.cause is not Cause.LEAF:
+            return record
+        return replace(record, refuted=None, demanded=False, held_leaf=None, issuing=Tries(), switching=Tries())
+
+    def returned(self, number: int) -> Record:
+        """Return the notes after a switch to a generation that was written before."""
+        if number == self.settled:
+            return replace(self, publishing=Tries())
+        return replace(self, reloaded=None, settled=None, publishing=Tries(), settling=Tries())
+
+    def rolled_back(self, refuted: int, switching: Tries) -> Record:
+        """Return the notes after a roll-back from what a listener refuted; it is tried again in its own lane."""
+        return replace(self, reloaded=None, settled=None, refuted=refuted, settling=Tries(), switching=switching)
+
+    def settled_at(self, number: int) -> Record:
+        """Return the notes once a generation is shown to be in use."""
+        record = replace(self, reloaded=number, settled=number, settling=Tries())
+        return replace(record, refuted=None, switching=Tries()) if self.refuted == number else record

@@ -1,0 +1,144 @@
+"""Tell how an identity is, from its last observation: ready or why not, and what a person should look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.evidence import Verdict
+from agent.core.generation import Damage
+from agent.core.record import Lane
+from agent.core.schedule import emergency_instant, renewal_instant
+from agent.core.situation import Situation
+from agent.core.status import FileStatus, Health, IdentityStatus, ListenerStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from agent.core.configuration import Wanted
+    from agent.core.generation import Generation
+    from agent.core.plan import Plan
+    from agent.core.record import Tries
+    from agent.core.situation import Observed
+    from agent.core.status import Counts
+
+
+def report(  # noqa: PLR0913 - what is told of an identity comes from these, and nothing else does
+    observed: Observed,
+    wanted: Wanted,
+    plan: Plan,
+    now: datetime,
+    *,
+    findings: Sequence[str] = (),
+    counts: Counts,
+) -> IdentityStatus:
+    """Return the status of one identity at `now`."""
+    situation = Situation(observed, wanted, now)
+    current = situation.current
+    not_ready = tuple(_not_ready(situation))
+    concerns = tuple(_concerns(situation, findings))
+    tries = _lanes(situation)
+    return IdentityStatus(
+        name=wanted.name,
+        directory=str(wanted.directory),
+        issuer=wanted.issuer,
+        health=Health.FAIL if not_ready else Health.WARN if concerns else Health.PASS,
+        sentence=plan.sentence,
+        not_ready=not_ready,
+        concerns=concerns,
+        findings=tuple(findings),
+        generation=current.number if current else None,
+        settled=_settled(situation),
+        leaf=current.leaf if current else None,
+        issued_at=current.issued_at if current else None,
+        renew_at=renewal_instant(current.leaf, current.issued_at, wanted.renewal, wanted.seed) if current else None,
+        emergency_at=emergency_instant(current.leaf, current.issued_at) if current else None,
+        wake_at=plan.wake_at,
+        files=_files(situation),
+        listeners=_listeners(situation),
+        anchors=current.anchors if current else (),
+        tries=tries,
+        counts=counts,
+    )
+
+
+def _not_ready(situation: Situation) -> Iterator[str]:
+    """Name what keeps the identity from being ready: valid, paired, whole, served, not past its deadline."""
+    current = situation.current
+    if current is None:
+        yield situation.observed.disk.trouble or "there is no certificate yet"
+        return
+    yield from _out_of_date(situation, current)
+    if not situation.key_is_whole:
+        yield "the private key is lost or does not match the leaf"
+    for damage in situation.observed.disk.damages:
+        if damage.damage is not Damage.EDITED_TRUSTSTORE:
+            yield str(damage)
+    if situation.reload_is_open and situation.record.settling.count:
+        yield f"the readers could not be told of generation {current.number}"
+    for listener in _listeners(situation):
+        if listener.verdict is Verdict.REFUTED:
+            yield f"{listener.address} serves another leaf than the one on disk"
+        elif listener.verdict is Verdict.UNKNOWN:
+            yield f"{listener.address} is not shown to serve the leaf: {listener.trouble or 'not looked at yet'}"
+
+
+def _out_of_date(situation: Situation, current: Generation) -> Iterator[str]:
+    leaf, now = current.leaf, situation.now
+    if leaf.not_after <= now:
+        yield f"the leaf expired at {leaf.not_after.isoformat()}"
+    elif leaf.not_before > now:
+        yield f"the leaf is valid from {leaf.not_before.isoformat()} only"
+    elif situation.urgent:
+        yield f"the leaf should have been renewed long ago; it expires at {leaf.not_after.isoformat()}"
+
+
+def _concerns(situation: Situation, findings: Sequence[str]) -> Iterator[str]:
+    """Name what a person should look at although readers may be well served."""
+    for lane, tries in _lanes(situation).items():
+        if tries.failure is not None:
+            advice = f" ({tries.failure.advice})" if tries.failure.advice else ""
+            yield f"{lane} failed {tries.count} times in a row: {tries.failure.what}{advice}"
+    for finding in findings:
+        yield f"a candidate was refuted: {finding}"
+    if situation.record.refuted is not None:
+        yield f"generation {situation.record.refuted} was refuted by a listener and rolled back from"
+    if situation.held:
+        yield "a person rolled back to this leaf: it is not renewed before its last twentieth, or `cert-agent renew`"
+    for name in situation.edited_truststores:
+        yield f"{name} was edited by hand and is held as it is; `cert-agent renew --discard-edits` takes it back"
+    if situation.observed.trust.trouble:
+        yield f"a source of trust cannot be read: {situation.observed.trust.trouble}"
+    if situation.observed.peer_trust.trouble:
+        yield f"what the peers trust cannot be read: {situation.observed.peer_trust.trouble}"
+
+
+def _lanes(situation: Situation) -> dict[str, Tries]:
+    return {str(lane): situation.record.tries(lane) for lane in Lane}
+
+
+def _settled(situation: Situation) -> bool:
+    current, wanted = situation.current, situation.wanted
+    if current is None:
+        return False
+    return situation.record.settled == current.number or not (wanted.reload or wanted.prove)
+
+
+def _files(situation: Situation) -> tuple[FileStatus, ...]:
+    troubles = {damage.name: str(damage) for damage in situation.observed.disk.damages}
+    return tuple(FileStatus(name, troubles.get(name, "")) for name in situation.wanted.names)
+
+
+def _listeners(situation: Situation) -> tuple[ListenerStatus, ...]:
+    current, served = situation.current, situation.observed.served
+    statuses = []
+    for listener in situation.wanted.prove:
+        look = served.get(listener.address)
+        if look is None or current is None:
+            statuses.append(ListenerStatus(listener.address, Verdict.UNKNOWN))
+            continue
+        verdict = look.verdict(current.leaf.fingerprint)
+        statuses.append(
+            ListenerStatus(listener.address, verdict, look.fingerprint, look.not_after, look.at, look.trouble)
+        )
+    return tuple(statuses)

@@ -1,0 +1,209 @@
+"""What was observed of one identity beside what is wanted, and what follows from the two at a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from agent.core.generation import Damage
+from agent.core.proof import Candidate
+from agent.core.schedule import (
+    REFUSED_CAP,
+    emergency_delay,
+    emergency_instant,
+    renewal_instant,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from agent.core.certificate import Certificate
+    from agent.core.configuration import Wanted
+    from agent.core.evidence import Served, Verdict
+    from agent.core.generation import Disk, Generation, Pending
+    from agent.core.record import Record, Tries
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What the sources of a trust hold together; None when one of them could not be read, and why."""
+
+    anchors: tuple[Certificate, ...] | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at an identity: disk, notes, sources of trust, and what the listeners serve.
+
+    `layout` is that of the wanted files. `served` holds the looks since the last switch or reload
+    only, so that an old look never speaks for a new generation.
+    """
+
+    disk: Disk
+    record: Record
+    layout: str
+    trust: Anchors = Anchors()
+    peer_trust: Anchors = Anchors()
+    served: Mapping[str, Served] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What follows from an observation; every property is a question that a concern asks."""
+
+    observed: Observed
+    wanted: Wanted
+    now: datetime
+
+    @property
+    def current(self) -> Generation | None:
+        """The generation that readers see."""
+        return self.observed.disk.current
+
+    @property
+    def record(self) -> Record:
+        """What was noted."""
+        return self.observed.record
+
+    @property
+    def rest(self) -> timedelta | None:
+        """The time until the current leaf ends; None without one."""
+        return self.current.leaf.not_after - self.now if self.current else None
+
+    @property
+    def key_is_whole(self) -> bool:
+        """Whether the current generation's private key is there and is that of the leaf."""
+        return self.current is not None and self.observed.disk.key == self.current.leaf.public_key
+
+    @cached_property
+    def urgent(self) -> bool:
+        """Whether the emergency lane is open: back-off no longer counts."""
+        current = self.current
+        return current is not None and self.now >= emergency_instant(current.leaf, current.issued_at)
+
+    def due(self, tries: Tries) -> datetime:
+        """Return when a lane may try again.
+
+        A note from the future, or one that waits longer than any ladder does, was written under a
+        clock that has since been put right, and holds nothing up.
+        """
+        if tries.next_at is None or tries.failure is None:
+            return self.now
+        if tries.failure.at > self.now or tries.next_at - tries.failure.at > REFUSED_CAP * 2:
+            return self.now
+        if self.urgent and self.rest is not None and self.rest > timedelta(0):
+            return min(tries.next_at, tries.failure.at + emergency_delay(self.rest))
+        return tries.next_at
+
+    def candidate(self, generation: Generation) -> Candidate:
+        """Return a generation that was proven when it was made, to be asked whether it still proves."""
+        return Candidate(
+            request=generation.request,
+            chain=generation.chain,
+            key=generation.leaf.public_key,
+            peer_anchors=self.observed.peer_trust.anchors or (),
+        )
+
+    @cached_property
+    def unseen(self) -> tuple[str, ...]:
+        """The listeners that were not looked at since the last switch or reload."""
+        served = self.observed.served
+        return tuple(listener.address for listener in self.wanted.prove if listener.address not in served)
+
+    def listeners(self, verdict: Verdict) -> tuple[str, ...]:
+        """Return the listeners whose last look came to the verdict."""
+        if self.current is None:
+            return ()
+        wanted = self.current.leaf.fingerprint
+        served = self.observed.served
+        return tuple(
+            listener.address
+            for listener in self.wanted.prove
+            if listener.address in served and served[listener.address].verdict(wanted) is verdict
+        )
+
+    @property
+    def last_look(self) -> datetime:
+        """When the listener that was looked at longest ago was looked at; a look in the future was none."""
+        looks = [served.at for served in self.observed.served.values()]
+        last = min(looks, default=self.now)
+        return last if last <= self.now else self.now - timedelta(days=1)
+
+    @property
+    def reload_is_open(self) -> bool:
+        """Whether the readers have not been told of the current generation yet."""
+        return self.current is not None and bool(self.wanted.reload) and self.record.reloaded != self.current.number
+
+    @cached_property
+    def refuted_candidate(self) -> Generation | None:
+        """The generation that was rolled back from, while it is still worth a try."""
+        number = self.record.refuted
+        if number is None or (self.current is not None and self.current.number == number):
+            return None
+        for generation in self.observed.disk.kept:
+            if generation.number == number and generation.request.same_identity(self.wanted.request):
+                instant = renewal_instant(generation.leaf, generation.issued_at, self.wanted.renewal, self.wanted.seed)
+                return generation if self.now < instant else None
+        return None
+
+    @property
+    def held(self) -> bool:
+        """Whether a person rolled back to the current leaf, so that its due date does not count."""
+        return self.current is not None and self.record.held_leaf == self.current.leaf.fingerprint
+
+    @cached_property
+    def next_renewal(self) -> datetime | None:
+        """When the current leaf is due: its renewal instant, or the emergency lane's when it is held.
+
+        None while a newer leaf is in hand.
+        """
+        current = self.current
+        if current is None or self.refuted_candidate is not None:
+            return None
+        if self.held:
+            return emergency_instant(current.leaf, current.issued_at)
+        return renewal_instant(current.leaf, current.issued_at, self.wanted.renewal, self.wanted.seed)
+
+    @cached_property
+    def edited_truststores(self) -> tuple[str, ...]:
+        """The truststores that a person edited, now or before: they are carried along as they are."""
+        damages = self.observed.disk.damages
+        now = {damage.name for damage in damages if damage.damage is Damage.EDITED_TRUSTSTORE}
+        before = {file.name for file in self.current.files if file.edited} if self.current else set()
+        return tuple(sorted(now | before))
+
+    @cached_property
+    def renewal_reason(self) -> str | None:
+        """Why a new leaf is needed now, as half a sentence; None when it is not."""
+        current = self.current
+        if current is None:
+            return self.observed.disk.trouble or "there is no certificate yet"
+        if self.observed.disk.key is None:
+            return "the private key is lost"
+        if not self.key_is_whole:
+            return "the private key does not match the leaf"
+        if not current.request.same_identity(self.wanted.request):
+            return "the wanted identity has changed: " + "; ".join(current.request.differences(self.wanted.request))
+        if self.record.demanded:
+            return "a person asked for it"
+        if current.leaf.not_after <= self.now and self.refuted_candidate is None:
+            return f"the leaf expired at {current.leaf.not_after:%Y-%m-%d %H:%M:%SZ}"
+        if self.next_renewal is not None and self.next_renewal <= self.now:
+            return f"its renewal fell at {self.next_renewal:%Y-%m-%d %H:%M:%SZ}"
+        return None
+
+    @cached_property
+    def pending_answer(self) -> Pending | None:
+        """A leaf that was issued for the wanted identity and is not current yet, if it has not expired."""
+        pending = self.observed.disk.pending
+        if pending is None or pending.issued is None or pending.issuer != self.wanted.issuer:
+            return None
+        if not pending.request.same_identity(self.wanted.request):
+            return None
+        leaf = pending.issued.certificates[0]
+        is_current = self.current is not None and leaf == self.current.leaf
+        return None if is_current or leaf.not_after <= self.now else pending

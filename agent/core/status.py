@@ -1,0 +1,117 @@
+"""Health and readiness of each identity, from the last observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from agent.core.certificate import Certificate
+    from agent.core.evidence import Verdict
+    from agent.core.record import Tries
+
+
+class Health(StrEnum):
+    """As in health+json: `pass` and `warn` are well enough to serve, `fail` is not."""
+
+    PASS = "pass"  # noqa: S105 - a state of health, no password
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatus:
+    """What a listener was last seen to serve, and whether that is the current leaf."""
+
+    address: str
+    verdict: Verdict
+    fingerprint: str | None = None
+    not_after: datetime | None = None
+    checked_at: datetime | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """A file that readers open; `trouble` is empty when it is as its manifest has it."""
+
+    name: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What has happened to one identity since the agent started.
+
+    The keys: `renewals` by result (`issued`, `unavailable`, `refused`, `refuted`), `publications`
+    by cause, `reloads` and `proofs` by result, `rollbacks` by reason.
+    """
+
+    renewals: Mapping[str, int] = field(default_factory=dict)
+    publications: Mapping[str, int] = field(default_factory=dict)
+    reloads: Mapping[str, int] = field(default_factory=dict)
+    proofs: Mapping[str, int] = field(default_factory=dict)
+    rollbacks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityStatus:
+    """All that can be told of one identity; nothing in it is secret.
+
+    `not_ready` says why the identity is not ready, a sentence each; it is ready when there is
+    none. `concerns` are what a person should look at although it is ready. `findings` are what
+    the last proof before a switch refuted. `leaf` is that of the current generation; `renew_at`
+    its renewal instant, `wake_at` the agent's next look at the identity.
+    """
+
+    name: str
+    directory: str
+    issuer: str
+    health: Health
+    sentence: str
+    not_ready: tuple[str, ...] = ()
+    concerns: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    generation: int | None = None
+    settled: bool = False
+    leaf: Certificate | None = None
+    issued_at: datetime | None = None
+    renew_at: datetime | None = None
+    emergency_at: datetime | None = None
+    wake_at: datetime | None = None
+    files: tuple[FileStatus, ...] = ()
+    listeners: tuple[ListenerStatus, ...] = ()
+    anchors: tuple[Certificate, ...] = ()
+    tries: Mapping[str, Tries] = field(default_factory=dict)
+    counts: Counts = Counts()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """The agent as a whole, as it is at `now`."""
+
+    version: str
+    host: str
+    configuration: str
+    started_at: datetime
+    now: datetime
+    turning: bool
+    identities: tuple[IdentityStatus, ...] = ()
+    loop_lag_seconds: float = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether every identity is."""
+        return self.turning and not any(identity.not_ready for identity in self.identities)
+
+    @property
+    def health(self) -> Health:
+        """The worst health of any identity; an agent whose loop does not turn has failed."""
+        if not self.turning:
+            return Health.FAIL
+        healths = {identity.health for identity in self.identities}
+        return next((health for health in (Health.FAIL, Health.WARN) if health in healths), Health.PASS)

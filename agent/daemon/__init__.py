@@ -1,0 +1,1 @@
+"""Observe, decide, apply: the loop, which knows ports and core and nothing concrete."""

@@ -1,0 +1,355 @@
+"""Apply one action of a plan through the edges, and note what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.core.chain import order
+from agent.core.evidence import Verdict
+from agent.core.generation import Cause, Draft
+from agent.core.plan import DropPending, Issue, Prove, Publish, Reload, RollBack, Settle, Switch
+from agent.core.proof import Candidate, Finding, Remedy, prove
+from agent.core.record import Failure, Lane, Tries
+from agent.core.schedule import call_limit
+from agent.core.situation import Situation
+from agent.daemon.ledger import Ledger
+from agent.errors import (
+    AgentError,
+    IssuerRefusedError,
+    IssuerUnavailableError,
+    MaterialError,
+    ReloadError,
+    StoreError,
+    TrustError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from agent.core.certificate import Certificate
+    from agent.core.configuration import Wanted
+    from agent.core.evidence import Served
+    from agent.core.generation import FileDamage, Generation, Pending
+    from agent.core.plan import Action
+    from agent.core.situation import Observed
+    from agent.daemon.edges import Edges
+
+LONGEST_CALL = timedelta(seconds=60)
+"""The longest that one call to a CA may take, whatever its settings say."""
+
+ASK_ANEW_AFTER = 5
+"""Proofs in a row that a candidate may fail for want of trust before another leaf is asked for.
+
+The peers' anchors may be put right at any moment, and then the leaf that is paid for will do; but
+a CA that left out a link of the chain once must not leave the host without a certificate.
+"""
+
+
+class Applier:
+    """The hands of one identity's keeper: each action once, each failure noted in its lane."""
+
+    def __init__(self, wanted: Wanted, edges: Edges, log: FilteringBoundLogger) -> None:
+        self._wanted = wanted
+        self._edges = edges
+        self._log = log
+        self.ledger = Ledger(edges, log)
+        self.served: dict[str, Served] = {}
+        self.findings: tuple[str, ...] = ()
+
+    async def apply(self, action: Action, observed: Observed) -> None:
+        """Apply the action; whatever an operator can be told of is noted, not raised."""
+        situation = Situation(observed, self._wanted, self._edges.clock())
+        match action:
+            case Issue():
+                await self._issue(situation)
+            case Publish(cause=cause):
+                await self._publish(cause, situation)
+            case Switch(number=number):
+                await self._switch(number, situation)
+            case RollBack(number=number, refuted=refuted):
+                await self._roll_back(number, refuted, situation)
+            case Reload():
+                await self._reload(situation)
+            case Prove():
+                await self._prove(situation)
+            case Settle(number=number):
+                await self.ledger.note(self.ledger.record.settled_at(number))
+                self._log.info("the generation is in use", generation=number)
+            case DropPending():
+                await self._attempt(Lane.PUBLISHING, situation, self._edges.store.drop_pending())
+
+    async def demand(self, *, discard_edits: bool, observed: Observed) -> None:
+        """Note that a person wants a new leaf; `discard_edits` takes back edited truststores at once."""
+        situation = Situation(observed, self._wanted, self._edges.clock())
+        if discard_edits and situation.current is not None and situation.key_is_whole:
+            await self._write(self._draft(Cause.FILES, situation, situation.current, carry=()), situation)
+        no_delay = replace(self.ledger.record, issuing=Tries(), publishing=Tries(), held_leaf=None, demanded=True)
+        await self.ledger.note(no_delay)
+
+    async def roll_back_by_hand(self, number: int | None, observed: Observed) -> str:
+        """Switch to an earlier generation that still proves, and hold its leaf; raise `AgentError` if none."""
+        situation = Situation(observed, self._wanted, self._edges.clock())
+        current = situation.current
+        candidates = [
+            generation
+            for generation in observed.disk.kept
+            if (
+                generation.number == number
+                if number is not None
+                else current is None or generation.number < current.number
+            )
+        ]
+        if not candidates:
+            wanted = f"generation {number}" if number is not None else "an earlier generation"
+            kept = ", ".join(str(generation.number) for generation in observed.disk.kept) or "none"
+            raise AgentError(f"{self._wanted.name}: {wanted} is not kept", advice=f"there is {kept}")
+        target = candidates[0]
+        findings = prove(situation.candidate(target), situation.now)
+        if findings:
+            raise AgentError(
+                f"{self._wanted.name}: generation {target.number} no longer proves: {findings[0]}",
+                advice="name another with --to, or have a new leaf issued with `cert-agent renew`",
+            )
+        await self._edges.store.switch(target.number)
+        self.served.clear()
+        self.ledger.count("rollbacks", "by hand")
+        returned = self.ledger.record.returned(target.number)
+        await self.ledger.note(
+            replace(
+                returned,
+                refuted=None,
+                demanded=False,
+                held_leaf=target.leaf.fingerprint,
+                switching=Tries(),
+                settled=None,
+            )
+        )
+        return f"{self._wanted.name} is back at generation {target.number}, and its leaf is held"
+
+    # --- issue -----------------------------------------------------------------------------
+
+    async def _issue(self, situation: Situation) -> None:
+        issuer, store, wanted = self._edges.issuer, self._edges.store, self._wanted
+        within = call_limit(LONGEST_CALL, situation.rest)
+        try:
+            pending = await store.begin(wanted.request, issuer.name, now=situation.now, reuse_key=wanted.reuse_key)
+            async with asyncio.timeout(within.total_seconds() + 1):
+                issued = await issuer.issue(pending, within=within)
+            await store.keep_answer(pending, issued)
+        except TimeoutError:
+            self.ledger.count("renewals", "unavailable")
+            late = IssuerUnavailableError(
+                f"{issuer.name} did not answer within {within.total_seconds():.0f} s", advice="see whether it is up"
+            )
+            await self.ledger.failed(Lane.ISSUING, late, situation)
+        except AgentError as error:
+            self.ledger.count("renewals", "refused" if isinstance(error, IssuerRefusedError) else "unavailable")
+            await self.ledger.failed(Lane.ISSUING, error, situation)
+        else:
+            leaf = issued.certificates[0]
+            self.ledger.count("renewals", "issued")
+            self._log.info(
+                "the CA has issued a leaf", serial=f"{leaf.serial_number:x}", until=leaf.not_after.isoformat()
+            )
+            for remark in issued.remarks:
+                self._log.warning("the CA remarks", remark=remark)
+
+    # --- publish ---------------------------------------------------------------------------
+
+    async def _publish(self, cause: Cause, situation: Situation) -> None:
+        try:
+            if cause is Cause.LEAF:
+                await self._publish_leaf(situation)
+            elif situation.current is not None:
+                await self._write(self._draft(cause, situation, situation.current), situation)
+        except AgentError as error:
+            await self.ledger.failed(Lane.PUBLISHING, error, situation)
+
+    async def _publish_leaf(self, situation: Situation) -> None:
+        pending = situation.observed.disk.pending
+        if pending is None or pending.issued is None:
+            return  # gone between two looks: the next look decides anew
+        leaf, *others = pending.issued.certificates
+        chain = order(leaf, others)
+        draft = Draft(
+            cause=Cause.LEAF,
+            request=pending.request,
+            issuer=pending.issuer,
+            chain=chain,
+            anchors=self._anchors(situation),
+            issued_at=pending.issued.at,
+            carry=situation.edited_truststores,
+        )
+        candidate = Candidate(
+            request=pending.request,
+            chain=chain,
+            key=pending.public_key,
+            peer_anchors=self._peer_anchors(situation),
+        )
+        findings = prove(candidate, situation.now)
+        if findings:
+            await self._refuted(findings, pending, situation)
+            return
+        if await self._write(draft, situation):
+            await self._edges.store.drop_pending()
+
+    async def _write(self, draft: Draft, situation: Situation) -> bool:
+        """Stage, see that every store opens, and switch; return whether it was switched to."""
+        store = self._edges.store
+        generation, damages = await store.stage(draft, now=situation.now)
+        if damages:
+            await store.discard(generation.number)
+            await self._unopened(damages, situation)
+            return False
+        await store.switch(generation.number)
+        self.served.clear()
+        self.findings = ()
+        self.ledger.count("publications", generation.cause)
+        await self.ledger.note(self.ledger.record.switched(generation))
+        self._log.info(
+            "switched",
+            generation=generation.number,
+            changed=str(generation.cause),
+            directory=str(self._wanted.directory),
+            until=generation.leaf.not_after.isoformat(),
+        )
+        return True
+
+    def _draft(
+        self, cause: Cause, situation: Situation, current: Generation, *, carry: tuple[str, ...] | None = None
+    ) -> Draft:
+        return Draft(
+            cause=cause,
+            request=current.request,
+            issuer=current.issuer,
+            chain=current.chain,
+            anchors=self._new_anchors(situation) if cause is Cause.ANCHORS else current.anchors,
+            issued_at=current.issued_at,
+            carry=situation.edited_truststores if carry is None else carry,
+        )
+
+    def _anchors(self, situation: Situation) -> tuple[Certificate, ...]:
+        """Return what the truststores of a new leaf hold: what they held, so that one thing changes at a time."""
+        if situation.current is not None:
+            return situation.current.anchors
+        return self._new_anchors(situation)
+
+    def _new_anchors(self, situation: Situation) -> tuple[Certificate, ...]:
+        trust = situation.observed.trust
+        if trust.anchors is None and self._wanted.has_truststores:
+            raise TrustError(f"there is nothing to write into the truststores: {trust.trouble}")
+        return trust.anchors or ()
+
+    @staticmethod
+    def _peer_anchors(situation: Situation) -> tuple[Certificate, ...]:
+        peer_trust = situation.observed.peer_trust
+        if peer_trust.anchors is None:
+            raise TrustError(f"the chain cannot be proven against what the peers trust: {peer_trust.trouble}")
+        return peer_trust.anchors
+
+    async def _refuted(self, findings: Sequence[Finding], pending: Pending, situation: Situation) -> None:
+        """Keep the files as they are; say why, and either wait with this leaf or ask for another."""
+        self.findings = tuple(map(str, findings))
+        self.ledger.count("renewals", "refuted")
+        remedies = {finding.remedy for finding in findings}
+        what = "the issued leaf is refuted: " + "; ".join(self.findings)
+        patience = Remedy.NEW_LEAF not in remedies and self.ledger.record.publishing.count + 1 < ASK_ANEW_AFTER
+        advice = "mended by " + ", ".join(sorted(remedies)) + f"; the CA is {pending.issuer}"
+        if patience:
+            await self.ledger.failed(Lane.PUBLISHING, MaterialError(what, advice=advice), situation)
+            return
+        await self._edges.store.drop_pending()
+        await self.ledger.note(replace(self.ledger.record, publishing=Tries()))
+        await self.ledger.failed(Lane.ISSUING, IssuerRefusedError(what, advice=advice), situation)
+
+    async def _unopened(self, damages: Sequence[FileDamage], situation: Situation) -> None:
+        self.findings = tuple(f"stores: {damage}" for damage in damages)
+        what = "the written files do not read back: " + "; ".join(map(str, damages))
+        await self.ledger.failed(
+            Lane.PUBLISHING, StoreError(what, advice="see to the disk and the store passwords"), situation
+        )
+
+    # --- switch, roll back -----------------------------------------------------------------
+
+    async def _switch(self, number: int, situation: Situation) -> None:
+        lane = Lane.SWITCHING if number == self.ledger.record.refuted else Lane.PUBLISHING
+        if await self._attempt(lane, situation, self._edges.store.switch(number)):
+            if situation.current is None or situation.current.number != number:
+                self.served.clear()
+            await self.ledger.note(self.ledger.record.returned(number))
+            self._log.info("switched", generation=number)
+
+    async def _roll_back(self, number: int, refuted: int, situation: Situation) -> None:
+        if not await self._attempt(Lane.SWITCHING, situation, self._edges.store.switch(number)):
+            return
+        what = f"generation {refuted} was refuted by a listener and rolled back from"
+        failure = Failure(what, "see why the listener does not serve it; it is tried again", situation.now)
+        switching = self.ledger.record.switching.failed(failure, rest=situation.rest, seed=self._wanted.seed)
+        self.served.clear()
+        self.ledger.count("rollbacks", "refuted")
+        await self.ledger.note(self.ledger.record.rolled_back(refuted, switching))
+        self._log.error(
+            "rolled back",
+            generation=number,
+            refuted=refuted,
+            next_try=switching.next_at.isoformat(timespec="seconds") if switching.next_at else "",
+        )
+
+    # --- reload, prove ---------------------------------------------------------------------
+
+    async def _reload(self, situation: Situation) -> None:
+        current = situation.current
+        if current is None:
+            return
+        try:
+            for reloader in self._edges.reloaders:
+                await reloader.reload(current)
+        except ReloadError as error:
+            self.ledger.count("reloads", "failed")
+            await self.ledger.failed(Lane.SETTLING, error, situation)
+            return
+        self.ledger.count("reloads", "succeeded")
+        self.served.clear()
+        await self.ledger.note(replace(self.ledger.record, reloaded=current.number))
+        self._log.info("the readers have been told", generation=current.number)
+
+    async def _prove(self, situation: Situation) -> None:
+        current = situation.current
+        if current is None:
+            return
+        fingerprint = current.leaf.fingerprint
+        async with asyncio.TaskGroup() as group:
+            looks = [
+                group.create_task(self._edges.prober.look(listener.address, wanted=fingerprint, within=listener.within))
+                for listener in self._wanted.prove
+            ]
+        troubles = []
+        for look in looks:
+            served = look.result()
+            verdict = served.verdict(fingerprint)
+            self.served[served.address] = served
+            self.ledger.count("proofs", verdict)
+            if verdict is Verdict.REFUTED:
+                troubles.append(f"{served.address} serves {(served.fingerprint or '')[:16]}, not {fingerprint[:16]}")
+            elif verdict is Verdict.UNKNOWN:
+                troubles.append(f"{served.address} is not shown to serve the leaf: {served.trouble}")
+        if troubles:
+            error = ReloadError("; ".join(troubles), advice="see whether the listener is up and reads the new files")
+            await self.ledger.failed(Lane.SETTLING, error, situation)
+        else:
+            await self.ledger.note(replace(self.ledger.record, settling=Tries()))
+
+    # --- notes -----------------------------------------------------------------------------
+
+    async def _attempt(self, lane: Lane, situation: Situation, work: Awaitable[None]) -> bool:
+        try:
+            await work
+        except StoreError as error:
+            await self.ledger.failed(lane, error, situation)
+            return False
+        return True

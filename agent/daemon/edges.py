@@ -1,0 +1,25 @@
+"""What one identity needs of the world, as ports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from agent.ports import AnchorSource, CertificateIssuer, Prober, Reloader, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The adapters of one identity, and the clock."""
+
+    store: Store
+    issuer: CertificateIssuer
+    trust: Sequence[AnchorSource]
+    peer_trust: Sequence[AnchorSource]
+    reloaders: Sequence[Reloader]
+    prober: Prober
+    clock: Callable[[], datetime]

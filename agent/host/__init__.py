@@ -1,0 +1,1 @@
+"""What the host offers: the service manager, locks."""

@@ -1,0 +1,1 @@
+"""CAs that sign what they are asked for."""

@@ -1,0 +1,1 @@
+"""Bytes to material and back: no files, no clock."""

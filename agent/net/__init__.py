@@ -1,0 +1,1 @@
+"""What edges share and no edge owns."""

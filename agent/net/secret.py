@@ -1,0 +1,43 @@
+"""Reading a password or token where the settings say that it is, each time that it is needed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agent.errors import MaterialError
+
+if TYPE_CHECKING:
+    from agent.core.configuration import Secret
+
+LARGEST_SECRET = 64 * 1024
+"""Bytes; a file that is larger is no password or token."""
+
+
+def read_secret(secret: Secret) -> str:
+    """Return the secret without its last line end; it blocks on the disk for a file.
+
+    Raise `MaterialError`, which names the place and never the content, when it cannot be read,
+    is empty or is no UTF-8 text.
+    """
+    if secret.file is None:
+        value = os.environ.get(secret.environment or "", "")
+    else:
+        try:
+            with secret.file.open("rb") as stream:
+                content = stream.read(LARGEST_SECRET + 1)
+        except OSError as error:
+            raise MaterialError(
+                f"cannot read {secret}: {error.strerror}",
+                advice="make the file, readable by the agent's user and nobody else",
+            ) from error
+        if len(content) > LARGEST_SECRET:
+            raise MaterialError(f"{secret} is larger than {LARGEST_SECRET} bytes", advice="name the right file")
+        try:
+            value = content.decode()
+        except UnicodeDecodeError:
+            raise MaterialError(f"{secret} is not UTF-8 text", advice="write the secret as text") from None
+    value = value.removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise MaterialError(f"{secret} is empty", advice="put the secret there")
+    return value

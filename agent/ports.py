@@ -1,0 +1,114 @@
+"""What the daemon needs of the world: one Protocol an edge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from agent.core.certificate import Certificate
+    from agent.core.evidence import Served
+    from agent.core.generation import Disk, Draft, FileDamage, Generation, Issued, Pending
+    from agent.core.identity import Request
+    from agent.core.record import Record
+
+
+class CertificateIssuer(Protocol):
+    """A CA that signs what it is asked for; the private key never reaches it."""
+
+    @property
+    def name(self) -> str:
+        """The name that the settings give it."""
+
+    async def issue(self, pending: Pending, *, within: timedelta) -> Issued:
+        """Have the CSR signed, in at most the time given.
+
+        Raise `IssuerUnavailableError` to be called again with the same `pending`,
+        `IssuerRefusedError` when a person must act.
+        """
+
+    async def anchors(self) -> tuple[Certificate, ...]:
+        """Return the CA's own trust anchors; raise `TrustError` when they cannot be had or are none."""
+
+    async def close(self) -> None:
+        """Give back connections; the issuer is not used afterwards."""
+
+
+class AnchorSource(Protocol):
+    """A place where trust anchors come from."""
+
+    async def anchors(self) -> tuple[Certificate, ...]:
+        """Return the anchors, each once; raise `TrustError` when they cannot be read or are none."""
+
+
+class Store(Protocol):
+    """The directory of one identity.
+
+    Every method raises `StoreError` when the disk fails it, and what is current then stays current.
+    """
+
+    @property
+    def layout(self) -> str:
+        """A digest of the files that are wanted: names, formats, aliases, owners and modes."""
+
+    async def read(self) -> Disk:
+        """Read what is there; files that have not changed since the last call are not read again."""
+
+    async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
+        """Make a key (or take the current one), its CSR and a token, and write them before any CA is asked."""
+
+    async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
+        """Write down what the CA answered, before anything is made of it."""
+
+    async def drop_pending(self) -> None:
+        """Forget the pending key and its answer."""
+
+    async def stage(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        """Write a whole generation that nobody reads yet, read it back and open every store in it.
+
+        What does not read back as it was written is returned as damage: such a generation is
+        not to be switched to.
+        """
+
+    async def switch(self, number: int) -> None:
+        """Make a written generation current by one rename; prune what is older than the kept ones."""
+
+    async def discard(self, number: int) -> None:
+        """Remove a generation that is not current."""
+
+    async def load(self) -> Record:
+        """Return what was noted of this identity; an empty record when nothing was or it cannot be read."""
+
+    async def save(self, record: Record) -> None:
+        """Note it durably; the same record again writes nothing."""
+
+
+class Reloader(Protocol):
+    """Tells a reader of the files that they have changed."""
+
+    async def reload(self, generation: Generation) -> None:
+        """Tell it and wait until it has taken note; raise `ReloadError` when it has not."""
+
+
+class Prober(Protocol):
+    """Looks at what a listener serves."""
+
+    async def look(self, address: str, *, wanted: str, within: timedelta) -> Served:
+        """Handshake until the leaf with the fingerprint `wanted` is served or the time is over.
+
+        Return what the last handshake showed; nothing is raised for a listener that is down.
+        """
+
+
+class Notifier(Protocol):
+    """Tells the service manager how the agent is."""
+
+    def ready(self, sentence: str) -> None:
+        """The agent has come up."""
+
+    def alive(self) -> None:
+        """The loop turns and its tasks are whole."""
+
+    def stopping(self) -> None:
+        """The agent is going down."""

@@ -1,0 +1,1 @@
+"""How readers of the files are told that they have changed."""

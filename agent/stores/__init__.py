@@ -1,0 +1,1 @@
+"""Directories of generations: whole, fsynced, switched by one rename."""

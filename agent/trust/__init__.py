@@ -1,0 +1,1 @@
+"""Where trust anchors come from."""

@@ -1,0 +1,1 @@
+"""The local HTTP endpoint and the admin socket."""

@@ -1,0 +1,1 @@
+"""Handshakes: what a listener serves."""
