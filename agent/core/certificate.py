@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for bytes that are no certificate, or one that it cannot take apart."""
 
 LARGEST_CERTIFICATE = 36_500
 """Bytes; a certificate that is larger is refused unread."""
@@ -84,7 +95,7 @@ class Certificate:
                 # A CA's lapse from the letter of DER is the proof's concern, not the reader's.
                 warnings.simplefilter("ignore")
                 return cls._of(x509.load_der_x509_certificate(der), der)
-        except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as error:
+        except UNREADABLE as error:
             raise MaterialError(f"not a certificate that can be read: {error}") from error
 
     @classmethod
@@ -120,7 +131,9 @@ class Certificate:
     @property
     def x509(self) -> x509.Certificate:
         """The certificate as `cryptography` reads it, for the checks that need its signature."""
-        return x509.load_der_x509_certificate(self.der)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return x509.load_der_x509_certificate(self.der)
 
     @property
     def self_issued(self) -> bool:

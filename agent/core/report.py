@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.evidence import Verdict
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.generation import Generation
     from agent.core.plan import Plan
-    from agent.core.record import Tries
+    from agent.core.record import Failure, Tries
     from agent.core.situation import Observed
     from agent.core.status import Counts
 
@@ -50,6 +52,7 @@ def report(  # noqa: PLR0913 - what is told of an identity comes from these, and
         generation=current.number if current else None,
         settled=_settled(situation),
         leaf=current.leaf if current else None,
+        issued=_issued(situation),
         issued_at=current.issued_at if current else None,
         renew_at=renewal_instant(current.leaf, current.issued_at, wanted.renewal, wanted.seed) if current else None,
         emergency_at=emergency_instant(current.leaf, current.issued_at) if current else None,
@@ -60,6 +63,25 @@ def report(  # noqa: PLR0913 - what is told of an identity comes from these, and
         tries=tries,
         counts=counts,
     )
+
+
+def unseen(wanted: Wanted) -> IdentityStatus:
+    """Return the status of an identity before the first look at it."""
+    why = "not looked at yet"
+    return IdentityStatus(
+        name=wanted.name,
+        directory=str(wanted.directory),
+        issuer=wanted.issuer,
+        health=Health.FAIL,
+        sentence=why,
+        not_ready=(why,),
+    )
+
+
+def blinded(status: IdentityStatus, failure: Failure) -> IdentityStatus:
+    """Return the last status of an identity whose directory cannot be read now."""
+    why = f"the disk cannot be read: {failure.what}" + (f" ({failure.advice})" if failure.advice else "")
+    return replace(status, health=Health.FAIL, sentence=why, not_ready=(why, *status.not_ready))
 
 
 def _not_ready(situation: Situation) -> Iterator[str]:
@@ -122,6 +144,15 @@ def _settled(situation: Situation) -> bool:
     if current is None:
         return False
     return situation.record.settled == current.number or not (wanted.reload or wanted.prove)
+
+
+def _issued(situation: Situation) -> Certificate | None:
+    """Return the newest leaf in hand: one that waits to be switched to, else the current one."""
+    pending = situation.pending_answer
+    if pending is not None and pending.issued is not None:
+        return pending.issued.certificates[0]
+    generation = situation.refuted_candidate or situation.current
+    return generation.leaf if generation else None
 
 
 def _files(situation: Situation) -> tuple[FileStatus, ...]:

@@ -108,7 +108,7 @@ def retry_delay(
     `rest` is the time until the current leaf ends; None, zero or less when there is no valid
     leaf. The delay doubles from `FIRST` to `CAP` (slower after a refusal), is never more than a
     part of the rest, is spread by a factor between 0.5 and 1.5, and is never below `FLOOR`.
-    `retry_after` is obeyed as far as the part of the rest allows.
+    `retry_after` is obeyed as far as the part of the rest allows, and for an hour at most.
     """
     first, cap = (REFUSED_FIRST, REFUSED_CAP) if refused else (FIRST, CAP)
     share = None if rest is None or rest <= timedelta(0) else rest / SHARE_OF_REST
@@ -118,7 +118,7 @@ def retry_delay(
     rung = min(first * float(1 << min(failures - 1, 30)), bound)
     delay = rung * (0.5 + draw(seed, f"try {failures}"))
     if retry_after is not None:
-        delay = max(delay, min(retry_after, CAP if share is None else share))
+        delay = max(delay, min(retry_after, CAP if share is None else min(share, REFUSED_CAP)))
     return max(FLOOR, delay)
 
 

@@ -198,7 +198,10 @@ class Situation:
 
     @cached_property
     def pending_answer(self) -> Pending | None:
-        """A leaf that was issued for the wanted identity and is not current yet, if it has not expired."""
+        """A leaf that was issued for the wanted identity and is not current yet.
+
+        One that has expired since is worth nothing; one that came expired is for the proof to refute.
+        """
         pending = self.observed.disk.pending
         if pending is None or pending.issued is None or pending.issuer != self.wanted.issuer:
             return None
@@ -206,4 +209,5 @@ class Situation:
             return None
         leaf = pending.issued.certificates[0]
         is_current = self.current is not None and leaf == self.current.leaf
-        return None if is_current or leaf.not_after <= self.now else pending
+        is_stale = pending.issued.at < leaf.not_after <= self.now
+        return None if is_current or is_stale else pending

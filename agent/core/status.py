@@ -64,8 +64,9 @@ class IdentityStatus:
 
     `not_ready` says why the identity is not ready, a sentence each; it is ready when there is
     none. `concerns` are what a person should look at although it is ready. `findings` are what
-    the last proof before a switch refuted. `leaf` is that of the current generation; `renew_at`
-    its renewal instant, `wake_at` the agent's next look at the identity.
+    the last proof before a switch refuted. `leaf` is that of the current generation, `issued` the
+    newest that a CA gave, switched to or not; `renew_at` is the renewal instant of `leaf`, `wake_at`
+    the agent's next look at the identity.
     """
 
     name: str
@@ -79,6 +80,7 @@ class IdentityStatus:
     generation: int | None = None
     settled: bool = False
     leaf: Certificate | None = None
+    issued: Certificate | None = None
     issued_at: datetime | None = None
     renew_at: datetime | None = None
     emergency_at: datetime | None = None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.evidence import Served
-    from agent.core.generation import FileDamage, Generation, Pending
+    from agent.core.generation import FileDamage, Generation, Issued, Pending
     from agent.core.plan import Action
     from agent.core.situation import Observed
     from agent.daemon.edges import Edges
@@ -60,6 +60,7 @@ class Applier:
         self.ledger = Ledger(edges, log)
         self.served: dict[str, Served] = {}
         self.findings: tuple[str, ...] = ()
+        self._unwritten: dict[str, Issued] = {}
 
     async def apply(self, action: Action, observed: Observed) -> None:
         """Apply the action; whatever an operator can be told of is noted, not raised."""
@@ -138,9 +139,14 @@ class Applier:
         within = call_limit(LONGEST_CALL, situation.rest)
         try:
             pending = await store.begin(wanted.request, issuer.name, now=situation.now, reuse_key=wanted.reuse_key)
-            async with asyncio.timeout(within.total_seconds() + 1):
-                issued = await issuer.issue(pending, within=within)
+            issued = self._unwritten.get(pending.token)
+            if issued is None:
+                async with asyncio.timeout(within.total_seconds() + 1):
+                    issued = await issuer.issue(pending, within=within)
+                # Held in memory until it is on disk: a full disk must not have a leaf paid for at each try.
+                self._unwritten = {pending.token: issued}
             await store.keep_answer(pending, issued)
+            self._unwritten = {}
         except TimeoutError:
             self.ledger.count("renewals", "unavailable")
             late = IssuerUnavailableError(
@@ -148,7 +154,8 @@ class Applier:
             )
             await self.ledger.failed(Lane.ISSUING, late, situation)
         except AgentError as error:
-            self.ledger.count("renewals", "refused" if isinstance(error, IssuerRefusedError) else "unavailable")
+            if not isinstance(error, StoreError):
+                self.ledger.count("renewals", "refused" if isinstance(error, IssuerRefusedError) else "unavailable")
             await self.ledger.failed(Lane.ISSUING, error, situation)
         else:
             leaf = issued.certificates[0]

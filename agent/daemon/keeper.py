@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.core.plan import Plan, decide
-from agent.core.report import report
+from agent.core.plan import LOOK, Plan, decide
+from agent.core.record import Failure, Tries
+from agent.core.report import blinded, report, unseen
 from agent.core.situation import Anchors, Observed
 from agent.daemon.apply import Applier
-from agent.errors import AgentError, TrustError
+from agent.errors import AgentError, StoreError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 MOST_ACTIONS = 30
 """Actions in one cycle; a cycle that wants more has met a rule that contradicts another."""
 
+LONGEST_TURN = timedelta(minutes=15)
+"""A turn that lasts longer hangs: every call that it makes has a deadline, and they add up to less."""
+
 
 class Keeper:
     """The loop of one identity; nothing that fails here holds up another."""
@@ -42,14 +47,21 @@ class Keeper:
         self._awake = asyncio.Event()
         self._last: tuple[Observed, Plan] | None = None
         self._said = ""
-        self.turned_at: datetime | None = None
+        self._blind = Tries()
+        self._retired = False
+        self._over_by: float | None = None
 
     async def keep(self) -> None:
         """Turn until cancelled."""
         while True:
             self._awake.clear()
-            plan = await self.turn()
-            await self._nap(plan.wake_at)
+            try:
+                plan = await self.turn()
+            except StoreError as error:
+                wake_at = self._blinded(error)
+            else:
+                wake_at = plan.wake_at
+            await self._nap(wake_at)
 
     def wake(self) -> None:
         """Have the identity looked at now: the clock jumped, anchors changed, or a person asked."""
@@ -58,37 +70,71 @@ class Keeper:
     async def turn(self) -> Plan:
         """Observe, decide and apply until nothing is due; return the last plan."""
         async with self._turn:
+            if self._retired:
+                raise AgentError(f"{self.wanted.name} is configured anew", advice="ask again")
+            self._expect_within(0)
             for _ in range(MOST_ACTIONS):
-                plan = await self.look()
+                observed, plan = await self._look()
                 self._say(plan)
                 if plan.action is None:
-                    self.turned_at = self._edges.clock()
                     return plan
-                observed = self._last[0] if self._last else await self._observe()
                 await self._applier.apply(plan.action, observed)
-            raise RuntimeError(f"{self.wanted.name}: {MOST_ACTIONS} actions and still: {plan.sentence}")
+        raise RuntimeError(f"{self.wanted.name}: {MOST_ACTIONS} actions and still: {plan.sentence}")
 
     async def look(self) -> Plan:
         """Observe and decide; nothing is changed."""
+        async with self._turn:
+            _, plan = await self._look()
+            return plan
+
+    async def retire(self) -> None:
+        """Let the turn that somebody else started come to its end, and turn no more: another keeper takes over."""
+        async with self._turn:
+            self._retired = True
+
+    def is_stuck(self) -> bool:
+        """Whether a turn, or a nap, lasts longer than all deadlines together allow."""
+        return self._over_by is not None and asyncio.get_running_loop().time() > self._over_by
+
+    def _expect_within(self, nap: float) -> None:
+        self._over_by = asyncio.get_running_loop().time() + nap + LONGEST_TURN.total_seconds()
+
+    async def _look(self) -> tuple[Observed, Plan]:
         observed = await self._observe()
         plan = decide(observed, self.wanted, self._edges.clock())
         self._last = (observed, plan)
-        return plan
+        self._blind = Tries()
+        return observed, plan
+
+    def _blinded(self, error: StoreError) -> datetime:
+        """Note that the disk could not be read: nothing is decided on what was not seen."""
+        now = self._edges.clock()
+        leaf = self._last[0].disk.current.leaf if self._last and self._last[0].disk.current else None
+        failure = Failure(error.what, error.advice, now)
+        rest = leaf.not_after - now if leaf else None
+        self._blind = self._blind.failed(failure, rest=rest, seed=self.wanted.seed)
+        self._log.error(error.what, advice=error.advice, failures=self._blind.count)
+        return self._blind.next_at or now + LOOK
 
     async def renew(self, *, discard_edits: bool = False) -> str:
         """Have a new leaf issued, whenever the current one is due; return what came of it."""
         async with self._turn:
             await self._applier.demand(discard_edits=discard_edits, observed=await self._observe())
-        before = self._applier.ledger.record
         plan = await self.turn()
         self.wake()
-        if self._applier.ledger.record.demanded:
-            failure = self._applier.ledger.record.issuing.failure or self._applier.ledger.record.publishing.failure
+        record = self._applier.ledger.record
+        if record.demanded:
+            failure = record.issuing.failure or record.publishing.failure
             raise AgentError(
                 f"{self.wanted.name} is not renewed yet: {failure.what if failure else plan.sentence}",
                 advice=(failure.advice if failure else "") or "it is tried again by itself; see `cert-agent status`",
             )
-        return f"{self.wanted.name} is renewed; {plan.sentence}" if before.demanded else plan.sentence
+        if record.refuted is not None:
+            raise AgentError(
+                f"{self.wanted.name}: a listener does not serve the new leaf, and it was rolled back from",
+                advice="see why the listener does not read the new files; it is tried again by itself",
+            )
+        return f"{self.wanted.name} is renewed; next: {plan.sentence}"
 
     async def roll_back(self, number: int | None = None) -> str:
         """Go back to the generation before, or the one named, and stay there; return what came of it."""
@@ -98,19 +144,21 @@ class Keeper:
         self.wake()
         return f"{sentence}; {plan.sentence}"
 
-    def status(self, now: datetime) -> IdentityStatus | None:
-        """Return how the identity is, from the last look; None before the first."""
+    def status(self, now: datetime) -> IdentityStatus:
+        """Return how the identity is, from the last look."""
         if self._last is None:
-            return None
-        observed, plan = self._last
-        return report(
-            replace(observed, record=self._applier.ledger.record, served=dict(self._applier.served)),
-            self.wanted,
-            plan,
-            now,
-            findings=self._applier.findings,
-            counts=self._applier.ledger.counts(),
-        )
+            status = unseen(self.wanted)
+        else:
+            observed, plan = self._last
+            status = report(
+                replace(observed, record=self._applier.ledger.record, served=dict(self._applier.served)),
+                self.wanted,
+                plan,
+                now,
+                findings=self._applier.findings,
+                counts=self._applier.ledger.counts(),
+            )
+        return blinded(status, self._blind.failure) if self._blind.failure else status
 
     @property
     def record(self) -> Record:
@@ -156,9 +204,10 @@ class Keeper:
 
     async def _nap(self, wake_at: datetime) -> None:
         """Sleep until the instant by the wall clock; a jump of that clock wakes all keepers."""
-        span = (wake_at - self._edges.clock()).total_seconds()
+        span = max(0.0, (wake_at - self._edges.clock()).total_seconds())
+        self._expect_within(span)
         try:
-            async with asyncio.timeout(max(0.0, span)):
+            async with asyncio.timeout(span):
                 await self._awake.wait()
         except TimeoutError:
             return

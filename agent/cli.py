@@ -1,0 +1,215 @@
+"""The command line: verbs in, exit codes out; errors become exit codes here and nowhere else.
+
+A verb imports what it needs when it is called, so that `--help` and `--version` cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from agent import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
+
+    from agent.core.configuration import Configuration
+    from agent.daemon.agent import About
+
+DONE = 0
+FAILED = 1
+BUSY = 75
+"""`EX_TEMPFAIL`: another process keeps the same directory; try again later."""
+BAD_CONFIGURATION = 78
+"""`EX_CONFIG`: the unit file tells systemd not to start again."""
+INTERRUPTED = 130
+
+DEFAULT_CONFIGURATION = "/etc/cert-agent/cert-agent.yaml"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb and return its exit code; what went wrong is told on standard error."""
+    from agent.errors import AgentError, BusyError, ConfigurationError
+
+    options = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        return verb(options)
+    except ConfigurationError as error:
+        for mistake in error.mistakes:
+            _tell(str(mistake))
+        return BAD_CONFIGURATION
+    except BusyError as error:
+        _tell(error.diagnosis())
+        return BUSY
+    except AgentError as error:
+        _tell(error.diagnosis())
+        return FAILED
+    except BrokenPipeError:
+        # The reader of the output has gone; what is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cert-agent",
+        description="Keeps the TLS identity of a Kafka host fresh, and proves it by handshake.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage, 75 another process keeps the directory, 78 configuration.",
+    )
+    parser.add_argument("--version", action="version", version=f"cert-agent {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=about, description=about)
+        _add_config(sub)
+        sub.set_defaults(verb=run)
+        return sub
+
+    verb("run", _run, "keep every identity until a signal ends it")
+    verb("once", _once, "do what is due now, and exit")
+    verb("plan", _plan, "print what `run` would do, and change nothing")
+    verb("status", _status, "print how every identity is").add_argument(
+        "--json", action="store_true", help="as /status has it"
+    )
+    renew = verb("renew", _renew, "have a new leaf issued now")
+    renew.add_argument("identity", nargs="?", help="which one; may be left out when there is only one")
+    renew.add_argument(
+        "--discard-edits", action="store_true", help="also write truststores anew that were edited by hand"
+    )
+    back = verb("rollback", _roll_back, "go back to the generation before, and hold its leaf")
+    back.add_argument("identity", nargs="?", help="which one; may be left out when there is only one")
+    back.add_argument("--to", type=int, metavar="N", help="the generation to go back to")
+
+    config = verbs.add_parser("config", help="check the configuration, or print its schema")
+    about_config = config.add_subparsers(title="verbs", metavar="VERB", required=True)
+    check = about_config.add_parser("check", help="name every mistake in the configuration")
+    _add_config(check)
+    check.set_defaults(verb=_check)
+    schema = about_config.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
+    schema.set_defaults(verb=_schema)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=os.environ.get("CERT_AGENT_CONFIG", DEFAULT_CONFIGURATION),
+        help="the configuration (default: $CERT_AGENT_CONFIG, or " + DEFAULT_CONFIGURATION + ")",
+    )
+
+
+# --- verbs that act -------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    from agent.host.log import configure
+    from agent.wiring.service import serve
+
+    configuration = _load(options)
+    configure(configuration.log_format)
+    return _in_loop(serve(configuration, lambda: _load(options), _about(configuration), os.environ))
+
+
+def _once(options: argparse.Namespace) -> int:
+    from agent.wiring.client import once
+
+    configuration = _loaded_for_verb(options)
+    return _in_loop(once(configuration, _about(configuration), _say))
+
+
+def _renew(options: argparse.Namespace) -> int:
+    from agent.wiring.client import renew
+
+    configuration = _loaded_for_verb(options)
+    work = renew(configuration, _about(configuration), _say, options.identity, discard_edits=options.discard_edits)
+    return _in_loop(work)
+
+
+def _roll_back(options: argparse.Namespace) -> int:
+    from agent.wiring.client import roll_back
+
+    configuration = _loaded_for_verb(options)
+    return _in_loop(roll_back(configuration, _about(configuration), _say, options.identity, options.to))
+
+
+# --- verbs that tell ------------------------------------------------------------------------
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from agent.wiring.client import plan
+
+    configuration = _loaded_for_verb(options)
+    return _in_loop(plan(configuration, _about(configuration), _say))
+
+
+def _status(options: argparse.Namespace) -> int:
+    from agent.wiring.client import status
+
+    configuration = _loaded_for_verb(options)
+    return _in_loop(status(configuration, _about(configuration), _say, as_json=options.json))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from agent.settings import advise
+
+    configuration = _load(options)
+    for advice in advise(configuration):
+        _say(f"better: {advice}")
+    names = ", ".join(sorted(configuration.identities)) or "none"
+    _say(f"{configuration.file} has no mistake; identities: {names}")
+    return DONE
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    import json
+
+    from agent.settings import schema
+
+    _say(json.dumps(schema(), indent=2))
+    return DONE
+
+
+# --- what they share ------------------------------------------------------------------------
+
+
+def _load(options: argparse.Namespace) -> Configuration:
+    from pathlib import Path
+
+    from agent.settings import load
+
+    return load(Path(options.config), os.environ, os.uname().nodename)
+
+
+def _loaded_for_verb(options: argparse.Namespace) -> Configuration:
+    from agent.host.log import configure
+
+    configuration = _load(options)
+    configure(configuration.log_format)
+    return configuration
+
+
+def _about(configuration: Configuration) -> About:
+    from agent.daemon.agent import About
+
+    return About(__version__, os.uname().nodename, str(configuration.file))
+
+
+def _in_loop(work: Coroutine[Any, Any, bool]) -> int:
+    import asyncio
+
+    return DONE if asyncio.run(work) else FAILED
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"cert-agent: {line}\n")

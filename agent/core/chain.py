@@ -1,0 +1,267 @@
+"""Order a chain, and find a path from a leaf to an anchor (RFC 5280, 6.1).
+
+Kafka's world is wider than the web's: leaves of X.509 v1 with a CN and no SAN, CAs without a key
+usage, Ed25519. Java and OpenSSL take them, so the path is walked here, link by link, on
+`cryptography`'s `verify_directly_issued_by`. Name constraints, where a path carries them, are
+judged by `cryptography`'s own verifier. docs/adr/0004 tells why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
+
+from agent.core.identity import ANY_EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from agent.core.certificate import Certificate
+    from agent.core.identity import Usage
+
+LONGEST_PATH = 10
+"""Certificates from leaf to anchor; Java allows five intermediates by default."""
+
+MOST_SIGNATURES = 60
+"""Signatures checked for one answer; a pool that needs more is built to keep a verifier busy."""
+
+SMALLEST_RSA = 2048
+"""Bits; OpenSSL's security level 2, which Debian sets, refuses less."""
+
+WEAK_HASHES = (hashes.MD5, hashes.SHA1)
+
+PROCESSED = frozenset(
+    extension.oid
+    for extension in (
+        x509.BasicConstraints,
+        x509.KeyUsage,
+        x509.ExtendedKeyUsage,
+        x509.SubjectAlternativeName,
+        x509.NameConstraints,
+        x509.CertificatePolicies,
+    )
+)
+"""The extensions that may be critical: those that are looked at (RFC 5280, 4.2), and policies, of which none is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A path that verifies: the leaf first, the anchor last."""
+
+    certificates: tuple[Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoPath:
+    """There is no such path, and where the best try ended, as one sentence."""
+
+    reason: str
+
+
+def order(leaf: Certificate, pool: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """Return the leaf and the intermediates of `pool` that lead on from it, each once, in their order.
+
+    Anchors (self-signed certificates) and strangers are left out. Where two would do, the one that
+    is valid longer is taken; the order of the pool does not matter.
+    """
+    candidates = sorted(set(pool) - {leaf}, key=lambda one: (-one.not_after.timestamp(), one.fingerprint))
+    chain = [leaf]
+    while len(chain) < LONGEST_PATH:
+        last = chain[-1]
+        issuer = next(
+            (
+                one
+                for one in candidates
+                if one not in chain and one.subject == last.issuer and not one.self_issued and _signed(last, one)
+            ),
+            None,
+        )
+        if issuer is None or last.self_issued:
+            break
+        chain.append(issuer)
+    return tuple(chain)
+
+
+def find_path(
+    leaf: Certificate,
+    intermediates: Sequence[Certificate],
+    anchors: Sequence[Certificate],
+    at: datetime,
+    usages: frozenset[Usage],
+) -> Path | NoPath:
+    """Return a path from `leaf` over `intermediates` to one of `anchors` that holds at `at` for all `usages`.
+
+    An anchor may be any certificate that peers are configured to trust: a root, a cross-signed or
+    intermediate CA, or the leaf itself. Nothing is raised, whatever the certificates say.
+    """
+    return _Walk(intermediates, anchors, at, usages).run(leaf)
+
+
+class _Walk:
+    """One search, depth first, with a bound on its work."""
+
+    def __init__(
+        self,
+        intermediates: Sequence[Certificate],
+        anchors: Sequence[Certificate],
+        at: datetime,
+        usages: frozenset[Usage],
+    ) -> None:
+        self._intermediates = tuple(dict.fromkeys(intermediates))
+        self._anchors = tuple(dict.fromkeys(anchors))
+        self._at = at
+        self._usages = usages
+        self._signatures = 0
+        self._deepest = (0, "")
+
+    def run(self, leaf: Certificate) -> Path | NoPath:
+        trouble = self._of_any(leaf) or self._of_subject(leaf)
+        if not trouble and _has(leaf.x509, x509.NameConstraints):
+            trouble = f"{_name(leaf)} carries name constraints, which only a CA may (RFC 5280, 4.2.1.10)"
+        if trouble:
+            return NoPath(trouble)
+        if leaf in self._anchors:
+            return Path((leaf,))
+        path = self._from((leaf,))
+        return path or NoPath(self._deepest[1])
+
+    def _from(self, path: tuple[Certificate, ...]) -> Path | None:
+        last = path[-1]
+        found = False
+        for issuer, is_anchor in self._issuers(path):
+            found = True
+            trouble = self._of_any(issuer) or self._of_issuer(issuer, path, is_anchor=is_anchor)
+            if not trouble and not is_anchor:
+                trouble = self._of_subject(issuer)
+            if not trouble and not self._verifies(last, issuer):
+                trouble = f"the signature of {_name(last)} is not one of {_name(issuer)}"
+            if trouble:
+                self._note(path, trouble)
+                continue
+            longer = (*path, issuer)
+            if not is_anchor:
+                whole = self._from(longer)
+                if whole is not None:
+                    return whole
+                continue
+            trouble = self._of_constraints(longer)
+            if not trouble:
+                return Path(longer)
+            self._note(longer, trouble)
+        if not found:
+            self._note(path, f"{_name(last)} was issued by {_issuer_name(last)}, which is no trusted anchor")
+        return None
+
+    def _issuers(self, path: tuple[Certificate, ...]) -> Iterator[tuple[Certificate, bool]]:
+        """Yield whoever may have issued the last of the path, anchors first."""
+        name = path[-1].issuer
+        for anchor in self._anchors:
+            if anchor.subject == name and anchor not in path:
+                yield anchor, True
+        if len(path) < LONGEST_PATH:
+            for one in self._intermediates:
+                if one.subject == name and one not in path and one not in self._anchors:
+                    yield one, False
+
+    # --- rules; each returns what is wrong, or nothing ------------------------------------
+
+    def _of_any(self, certificate: Certificate) -> str:
+        """Dates, key and critical extensions."""
+        if certificate.not_after < self._at.replace(microsecond=0):  # valid through the whole of its last second
+            return f"{_name(certificate)} expired at {certificate.not_after.isoformat()}"
+        if certificate.not_before > self._at:
+            return f"{_name(certificate)} is valid from {certificate.not_before.isoformat()} only"
+        kind, _, size = certificate.key_type.partition("-")
+        if kind not in ("rsa", "ec", "ed25519", "ed448") or (kind == "rsa" and int(size) < SMALLEST_RSA):
+            return f"{_name(certificate)} has a key of type {certificate.key_type}, which Java or OpenSSL refuses"
+        if kind == "ec" and certificate.public_key not in certificate.der:
+            return f"{_name(certificate)} spells its curve out instead of naming it, which Java does not read"
+        for extension in certificate.x509.extensions:
+            if extension.critical and extension.oid not in PROCESSED:
+                return f"{_name(certificate)} has a critical extension {extension.oid.dotted_string} that nobody knows"
+        return ""
+
+    def _of_subject(self, certificate: Certificate) -> str:
+        """What holds for a leaf and for intermediates: their signature's hash, and what they may be used for."""
+        if isinstance(_signature_hash(certificate), WEAK_HASHES):
+            return f"{_name(certificate)} is signed with a hash that is broken"
+        allowed = certificate.extended_key_usage
+        if allowed is None or ANY_EXTENDED_KEY_USAGE in allowed:
+            return ""
+        missing = sorted(usage for usage in self._usages if EXTENDED_KEY_USAGE[usage] not in allowed)
+        return f"{_name(certificate)} may not be used as {' and '.join(missing)}" if missing else ""
+
+    @staticmethod
+    def _of_issuer(issuer: Certificate, path: tuple[Certificate, ...], *, is_anchor: bool) -> str:
+        """Whether it may issue at all, and so far down."""
+        # A root from before X.509 v3 carries no constraints and is a CA because it is trusted.
+        is_old_root = is_anchor and issuer.is_ca is None and (issuer.version == 1 or issuer.key_usage is not None)
+        if not issuer.is_ca and not is_old_root:
+            return f"{_name(issuer)} is no CA (basic constraints), and has issued {_name(path[-1])}"
+        if issuer.key_usage is not None and "key_cert_sign" not in issuer.key_usage:
+            return f"the key usage of {_name(issuer)} does not let it sign certificates"
+        below = sum(1 for certificate in path[1:] if not certificate.self_issued)
+        if issuer.path_length is not None and below > issuer.path_length:
+            return f"{_name(issuer)} allows {issuer.path_length} CAs below it, and there are {below}"
+        return ""
+
+    def _of_constraints(self, path: tuple[Certificate, ...]) -> str:
+        """Name constraints, by `cryptography`'s verifier: a path that carries any needs its yes."""
+        parsed = [certificate.x509 for certificate in path]
+        if not any(_has(certificate, x509.NameConstraints) for certificate in parsed):
+            return ""
+        anything = ExtensionPolicy.permit_all()
+        of_a_ca = anything.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+        verifier = (
+            PolicyBuilder()
+            .store(Store([parsed[-1]]))
+            .time(self._at)
+            .extension_policies(ca_policy=of_a_ca, ee_policy=anything)
+            .build_client_verifier()
+        )
+        try:
+            verifier.verify(parsed[0], parsed[1:-1])
+        except VerificationError as error:
+            return f"{_name(path[0])} is not allowed by the name constraints of its CAs: {str(error)[:200]}"
+        return ""
+
+    def _verifies(self, subject: Certificate, issuer: Certificate) -> bool:
+        self._signatures += 1
+        return self._signatures <= MOST_SIGNATURES and _signed(subject, issuer)
+
+    def _note(self, path: tuple[Certificate, ...], trouble: str) -> None:
+        if len(path) > self._deepest[0]:
+            self._deepest = (len(path), trouble)
+
+
+def _signed(subject: Certificate, issuer: Certificate) -> bool:
+    try:
+        subject.x509.verify_directly_issued_by(issuer.x509)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
+
+
+def _signature_hash(certificate: Certificate) -> hashes.HashAlgorithm | None:
+    try:
+        return certificate.x509.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return hashes.MD5()  # noqa: S303 - an algorithm that nobody knows counts as the weakest
+
+
+def _has(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> bool:
+    return any(isinstance(extension.value, kind) for extension in certificate.extensions)
+
+
+def _name(certificate: Certificate) -> str:
+    return certificate.subject.rfc4514_string() or f"the certificate {certificate.fingerprint[:16]}"
+
+
+def _issuer_name(certificate: Certificate) -> str:
+    return certificate.issuer.rfc4514_string() or "a CA without a name"

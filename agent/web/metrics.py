@@ -1,0 +1,216 @@
+"""`AgentStatus` as Prometheus metrics, made when they are scraped; docs/status.md lists them.
+
+Timestamps and not ages, base units, and labels of which the configuration bounds the values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+# A fifteenth of a second to import: this module itself is imported at the first scrape.
+from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from agent.core.evidence import Verdict
+from agent.core.generation import Cause
+from agent.core.record import Lane
+from agent.core.status import Counts, Health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from prometheus_client.core import Metric
+
+    from agent.core.status import AgentStatus, IdentityStatus
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+COUNTERS: tuple[tuple[str, str, tuple[str, ...], Callable[[Counts], Mapping[str, int]], str], ...] = (
+    (
+        "renewals",
+        "result",
+        ("issued", "unavailable", "refused", "refuted"),
+        lambda counts: counts.renewals,
+        "Leaves asked for; a refuted one was issued and then failed the proof before the switch.",
+    ),
+    (
+        "publications",
+        "cause",
+        tuple(map(str, Cause)),
+        lambda counts: counts.publications,
+        "Generations switched to, by what they changed.",
+    ),
+    (
+        "reloads",
+        "result",
+        ("succeeded", "failed"),
+        lambda counts: counts.reloads,
+        "Times that the readers were told of a generation.",
+    ),
+    (
+        "proofs",
+        "result",
+        tuple(map(str, Verdict)),
+        lambda counts: counts.proofs,
+        "Handshakes with listeners, by what they came to.",
+    ),
+    (
+        "rollbacks",
+        "reason",
+        ("refuted", "by hand"),
+        lambda counts: counts.rollbacks,
+        "Returns to an earlier generation.",
+    ),
+)
+"""Name, label, the values that stand at 0 from the start, where they are counted, help."""
+
+
+def render(status: AgentStatus) -> bytes:
+    """Return the metrics in Prometheus' text format 0.0.4."""
+    registry = CollectorRegistry()
+    registry.register(StatusCollector(status))
+    return generate_latest(registry)
+
+
+class StatusCollector:
+    """Makes the metric families of one status."""
+
+    def __init__(self, status: AgentStatus) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each family once, with a sample an identity."""
+        identities = self._status.identities
+        yield from _agent(self._status)
+        yield from _states(identities)
+        yield from _moments(identities)
+        yield from _listeners(identities)
+        yield from _failures(identities)
+        yield from _counters(identities)
+
+
+def _agent(status: AgentStatus) -> Iterator[Metric]:
+    info = InfoMetricFamily("cert_agent_build", "The version that runs.")
+    info.add_metric((), {"version": status.version})
+    yield info
+    yield GaugeMetricFamily(
+        "cert_agent_start_time_seconds", "When the agent started.", value=status.started_at.timestamp()
+    )
+    yield GaugeMetricFamily(
+        "cert_agent_loop_turning", "Whether the loop turns and its tasks are whole.", value=status.turning
+    )
+    yield GaugeMetricFamily(
+        "cert_agent_loop_lag_seconds", "How late the last heartbeat of the loop came.", value=status.loop_lag_seconds
+    )
+
+
+def _states(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
+    ready = _gauge("identity_ready", "Whether the store is valid, paired, served and not past its deadline.")
+    health = _gauge("identity_health", "1 for the health that the identity has.", "health")
+    number = _gauge("generation_number", "The current generation.")
+    settled = _gauge("generation_settled", "Whether the current generation is told to its readers and proven.")
+    damaged = _gauge("damaged_files", "Files that are not as their manifest has them.")
+    refuted = _gauge("refuted_findings", "What the last proof before a switch refuted.")
+    anchors = _gauge("truststore_anchors", "Anchors in the truststores.")
+    for identity in identities:
+        name = identity.name
+        ready.add_metric((name,), not identity.not_ready)
+        for state in Health:
+            health.add_metric((name, str(state)), identity.health is state)
+        if identity.generation is not None:
+            number.add_metric((name,), identity.generation)
+            settled.add_metric((name,), identity.settled)
+        damaged.add_metric((name,), sum(bool(file.trouble) for file in identity.files))
+        refuted.add_metric((name,), len(identity.findings))
+        anchors.add_metric((name,), len(identity.anchors))
+    yield from (ready, health, number, settled, damaged, refuted, anchors)
+
+
+MOMENTS: tuple[tuple[str, str, Callable[[IdentityStatus], datetime | None]], ...] = (
+    (
+        "issued_certificate_not_after",
+        "When the newest leaf that a CA gave ends.",
+        lambda identity: identity.issued.not_after if identity.issued else None,
+    ),
+    (
+        "disk_certificate_not_after",
+        "When the leaf of the current generation ends.",
+        lambda identity: identity.leaf.not_after if identity.leaf else None,
+    ),
+    (
+        "disk_certificate_not_before",
+        "When the leaf of the current generation begins.",
+        lambda identity: identity.leaf.not_before if identity.leaf else None,
+    ),
+    (
+        "disk_certificate_issued",
+        "When the CA gave the leaf of the current generation.",
+        lambda identity: identity.issued_at,
+    ),
+    ("renewal_due", "When the leaf of the current generation is to be renewed.", lambda identity: identity.renew_at),
+    (
+        "emergency_due",
+        "When the last twentieth of the lifetime begins, in which nothing holds a renewal back.",
+        lambda identity: identity.emergency_at,
+    ),
+    ("next_look", "When the agent looks at the identity next.", lambda identity: identity.wake_at),
+    (
+        "truststore_earliest_not_after",
+        "When the first of the anchors in the truststores ends.",
+        lambda identity: min((anchor.not_after for anchor in identity.anchors), default=None),
+    ),
+)
+"""Name without its unit, help, where the moment stands; one that is not known has no sample."""
+
+
+def _moments(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
+    for name, about, moment_of in MOMENTS:
+        family = _gauge(f"{name}_timestamp_seconds", about)
+        for identity in identities:
+            moment = moment_of(identity)
+            if moment is not None:
+                family.add_metric((identity.name,), moment.timestamp())
+        yield family
+
+
+def _listeners(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
+    not_after = _gauge("served_certificate_not_after_timestamp_seconds", "When the leaf served ends.", "address")
+    checked = _gauge("listener_checked_timestamp_seconds", "When the listener was last looked at.", "address")
+    verdicts = _gauge("listener_verdict", "1 for what the last look came to.", "address", "verdict")
+    for identity in identities:
+        for listener in identity.listeners:
+            labels = (identity.name, listener.address)
+            if listener.not_after is not None:
+                not_after.add_metric(labels, listener.not_after.timestamp())
+            if listener.checked_at is not None:
+                checked.add_metric(labels, listener.checked_at.timestamp())
+            for verdict in Verdict:
+                verdicts.add_metric((*labels, str(verdict)), listener.verdict is verdict)
+    yield from (not_after, checked, verdicts)
+
+
+def _failures(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
+    failures = _gauge("consecutive_failures", "Tries in a row that failed.", "lane")
+    next_try = _gauge("next_try_timestamp_seconds", "When a lane that failed is tried again.", "lane")
+    for identity in identities:
+        for lane in Lane:
+            tries = identity.tries.get(lane)
+            failures.add_metric((identity.name, str(lane)), tries.count if tries else 0)
+            if tries and tries.next_at is not None:
+                next_try.add_metric((identity.name, str(lane)), tries.next_at.timestamp())
+    yield from (failures, next_try)
+
+
+def _counters(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
+    for name, label, values, counted, about in COUNTERS:
+        family = CounterMetricFamily(f"cert_agent_{name}", about, labels=("identity", label))
+        for identity in identities:
+            # A series that appears with its first event hides that event from rate().
+            for value, count in {**dict.fromkeys(values, 0), **counted(identity.counts)}.items():
+                family.add_metric((identity.name, value), count)
+        yield family
+
+
+def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"cert_agent_{name}", about, labels=("identity", *labels))

@@ -1,0 +1,127 @@
+"""`AgentStatus` as the JSON document of `/status`; docs/status.md tells what each field means."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from agent.core.certificate import Certificate
+    from agent.core.record import Tries
+    from agent.core.status import AgentStatus, Counts, IdentityStatus, ListenerStatus
+
+
+def render(status: AgentStatus) -> bytes:
+    """Return the document as UTF-8 text, one value a line for those who read it with their eyes."""
+    return (json.dumps(status_document(status), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def status_document(status: AgentStatus) -> dict[str, Any]:
+    """Return the document as JSON values; times are RFC 3339 in UTC, what is not known is null."""
+    return {
+        "version": status.version,
+        "host": status.host,
+        "configuration": status.configuration,
+        "started_at": rfc3339(status.started_at),
+        "now": rfc3339(status.now),
+        "turning": status.turning,
+        "loop_lag_seconds": round(status.loop_lag_seconds, 3),
+        "ready": status.ready,
+        "health": str(status.health),
+        "identities": [_identity(identity) for identity in status.identities],
+    }
+
+
+def _identity(identity: IdentityStatus) -> dict[str, Any]:
+    return {
+        "name": identity.name,
+        "directory": identity.directory,
+        "issuer": identity.issuer,
+        "health": str(identity.health),
+        "ready": not identity.not_ready,
+        "sentence": identity.sentence,
+        "not_ready": list(identity.not_ready),
+        "concerns": list(identity.concerns),
+        "findings": list(identity.findings),
+        "generation": identity.generation,
+        "settled": identity.settled,
+        "leaf": _leaf(identity.leaf) if identity.leaf else None,
+        "issued": _leaf(identity.issued) if identity.issued else None,
+        "issued_at": _moment(identity.issued_at),
+        "renew_at": _moment(identity.renew_at),
+        "emergency_at": _moment(identity.emergency_at),
+        "wake_at": _moment(identity.wake_at),
+        "files": [{"name": file.name, "trouble": file.trouble} for file in identity.files],
+        "listeners": [_listener(listener) for listener in identity.listeners],
+        "anchors": [_anchor(anchor) for anchor in identity.anchors],
+        "tries": {lane: _tries(tries) for lane, tries in sorted(identity.tries.items())},
+        "counts": _counts(identity.counts),
+    }
+
+
+def _leaf(leaf: Certificate) -> dict[str, Any]:
+    return {
+        **_anchor(leaf),
+        "issuer": leaf.issuer.rfc4514_string(),
+        "serial_number": f"{leaf.serial_number:x}",
+        "sans": {"dns": list(leaf.sans.dns), "ip": list(leaf.sans.ip), "uri": list(leaf.sans.uri)},
+        "key": leaf.key_type,
+    }
+
+
+def _anchor(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "fingerprint": certificate.fingerprint,
+        "not_before": rfc3339(certificate.not_before),
+        "not_after": rfc3339(certificate.not_after),
+    }
+
+
+def _listener(listener: ListenerStatus) -> dict[str, Any]:
+    return {
+        "address": listener.address,
+        "verdict": str(listener.verdict),
+        "fingerprint": listener.fingerprint,
+        "not_after": _moment(listener.not_after),
+        "checked_at": _moment(listener.checked_at),
+        "trouble": listener.trouble,
+    }
+
+
+def _tries(tries: Tries) -> dict[str, Any]:
+    failure = tries.failure
+    return {
+        "failures": tries.count,
+        "next_at": _moment(tries.next_at),
+        "failure": failure
+        and {
+            "what": failure.what,
+            "advice": failure.advice,
+            "at": rfc3339(failure.at),
+            "refused": failure.refused,
+        },
+    }
+
+
+def _counts(counts: Counts) -> dict[str, dict[str, int]]:
+    return {
+        "renewals": dict(counts.renewals),
+        "publications": dict(counts.publications),
+        "reloads": dict(counts.reloads),
+        "proofs": dict(counts.proofs),
+        "rollbacks": dict(counts.rollbacks),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return rfc3339(moment) if moment else None
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return an aware time in UTC, `2026-11-24T12:00:00Z`, with milliseconds where it has a fraction of a second."""
+    precision = "milliseconds" if moment.microsecond else "seconds"
+    return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")

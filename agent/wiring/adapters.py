@@ -1,0 +1,141 @@
+"""Make the concrete adapters that a configuration asks for, each once, and keep what a new one still wants."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, assert_never
+
+from agent.core.configuration import (
+    FileAnchors,
+    IssuerAnchors,
+    LocalCaSpec,
+    SystemAnchors,
+    VaultSpec,
+)
+from agent.daemon.edges import Edges
+from agent.daemon.keeper import Keeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+    from pathlib import Path
+
+    from agent.core.configuration import Configuration, IssuerSpec, TrustSpec, Wanted
+    from agent.ports import AnchorSource, CertificateIssuer
+
+
+class Adapters:
+    """The adapters of one configuration; issuers and sources of trust are shared by its identities."""
+
+    def __init__(self, configuration: Configuration, clock: Callable[[], datetime], *, read_only: bool = False) -> None:
+        self.configuration = configuration
+        self._clock = clock
+        self._read_only = read_only
+        self._issuers: dict[str, CertificateIssuer] = {}
+        self._sources: dict[TrustSpec, AnchorSource] = {}
+
+    def succeed(self, before: Adapters) -> list[CertificateIssuer]:
+        """Take over what an earlier configuration has in common with this one; return the issuers left behind."""
+        left = []
+        for name, issuer in before._issuers.items():
+            if before.configuration.issuers[name] == self.configuration.issuers.get(name):
+                self._issuers[name] = issuer
+            else:
+                left.append(issuer)
+        for spec, source in before._sources.items():
+            if not isinstance(spec, IssuerAnchors) or spec.issuer in self._issuers:
+                self._sources[spec] = source
+        return left
+
+    def keeps(self, wanted: Wanted) -> bool:
+        """Whether an identity is configured as it was, with all that it refers to."""
+        return self.configuration.identities.get(wanted.name) == wanted
+
+    def specs(self, wanted: Wanted) -> dict[str, IssuerSpec]:
+        """Return the settings of every issuer that an identity refers to."""
+        names = {wanted.issuer}
+        names |= {trust.issuer for trust in (*wanted.trust, *wanted.peer_trust) if isinstance(trust, IssuerAnchors)}
+        return {name: self.configuration.issuers[name] for name in names}
+
+    def keeper(self, wanted: Wanted) -> Keeper:
+        """Make the keeper of an identity, with all that it needs of the world."""
+        from agent.stores.directory import DirectoryStore
+        from agent.wire.handshake import Handshaker
+
+        reloaders = []
+        if wanted.reload:
+            from agent.reload.command import CommandReloader
+
+            reloaders = [CommandReloader(wanted.name, wanted.directory, spec) for spec in wanted.reload]
+        edges = Edges(
+            store=DirectoryStore(wanted, read_only=self._read_only),
+            issuer=self.issuer(wanted.issuer),
+            trust=[self.source(spec) for spec in wanted.trust],
+            peer_trust=[self.source(spec) for spec in wanted.peer_trust],
+            reloaders=reloaders,
+            prober=Handshaker(self._clock),
+            clock=self._clock,
+        )
+        return Keeper(wanted, edges)
+
+    def issuer(self, name: str) -> CertificateIssuer:
+        """Return the issuer of that name."""
+        if name not in self._issuers:
+            self._issuers[name] = self._make_issuer(self.configuration.issuers[name])
+        return self._issuers[name]
+
+    def source(self, spec: TrustSpec) -> AnchorSource:
+        """Return the source of trust anchors that the settings name."""
+        if spec not in self._sources:
+            self._sources[spec] = self._make_source(spec)
+        return self._sources[spec]
+
+    def watched(self, identities: Iterable[Wanted]) -> frozenset[Path]:
+        """Return the files and folders whose change means other anchors."""
+        return frozenset(
+            spec.path
+            for wanted in identities
+            for spec in (*wanted.trust, *wanted.peer_trust)
+            if isinstance(spec, FileAnchors)
+        )
+
+    async def close(self) -> None:
+        """Give back every connection."""
+        await close(self._issuers.values())
+
+    def _make_issuer(self, spec: IssuerSpec) -> CertificateIssuer:
+        match spec:
+            case LocalCaSpec():
+                from agent.issuers.local_ca import LocalCa
+
+                return LocalCa(spec, self._clock)
+            case VaultSpec():
+                from agent.issuers.vault import Vault
+
+                return Vault(spec, self._clock)
+            case _:
+                assert_never(spec)
+
+    def _make_source(self, spec: TrustSpec) -> AnchorSource:
+        match spec:
+            case IssuerAnchors(issuer=name):
+                from agent.trust.issuer import IssuerAnchorSource
+
+                return IssuerAnchorSource(self.issuer(name))
+            case FileAnchors(path=path):
+                from agent.trust.files import FileAnchorSource
+
+                return FileAnchorSource(path)
+            case SystemAnchors():
+                from agent.trust.system import SystemAnchorSource
+
+                return SystemAnchorSource()
+            case _:
+                assert_never(spec)
+
+
+async def close(issuers: Iterable[CertificateIssuer]) -> None:
+    """Close issuers side by side."""
+    async with asyncio.TaskGroup() as group:
+        for issuer in issuers:
+            group.create_task(issuer.close())

@@ -1,0 +1,264 @@
+"""A world in memory for whole cycles: a store, a CA, a listener and a clock that tests turn and break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.core.configuration import Access, CommandReload, IssuerAnchors, Listener, PemFiles, Wanted
+from agent.core.evidence import Served
+from agent.core.generation import Disk, FileDamage, FileRecord, Generation, Issued, Pending
+from agent.core.record import Record
+from agent.daemon.edges import Edges
+from agent.daemon.keeper import Keeper
+from agent.errors import AgentError, ReloadError, StoreError, TrustError
+from tests.material import NOW, Ca, make_key, make_request
+
+if TYPE_CHECKING:
+    from agent.keystores.material import PrivateKey
+
+    from agent.core.certificate import Certificate
+    from agent.core.generation import Draft
+    from agent.core.identity import Request
+    from agent.core.status import IdentityStatus
+
+ADDRESS = "localhost:9093"
+
+WANTED = Wanted(
+    name="broker",
+    directory=Path("/etc/kafka/ssl"),
+    issuer="ca",
+    request=make_request(),
+    files=(PemFiles(certificate="tls.crt", key="tls.key", truststore="ca.crt", access=Access()),),
+    trust=(IssuerAnchors("ca"),),
+    peer_trust=(IssuerAnchors("ca"),),
+    reload=(CommandReload(("true",), Path("/etc/cert-agent")),),
+    prove=(Listener(ADDRESS),),
+    host="kafka1",
+)
+
+Answer = Callable[["Pending", "PrivateKey"], "tuple[Certificate, ...]"]
+
+
+@dataclass
+class MemoryCa:
+    """A CA that answers as it is told to; each answer of the script is used once."""
+
+    world: World
+    root: Ca = field(default_factory=Ca.root)
+    script: list[AgentError | Answer] = field(default_factory=list)
+    calls: int = 0
+    name: str = "ca"
+    anchor_trouble: str = ""
+    extra_anchors: tuple[Certificate, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Put an intermediate below the root."""
+        self.intermediate = self.root.intermediate()
+
+    async def issue(self, pending: Pending, *, within: timedelta) -> Issued:
+        """Sign, or do what the script says."""
+        assert within > timedelta(0)
+        self.calls += 1
+        step = self.script.pop(0) if self.script else self.sign
+        if isinstance(step, AgentError):
+            raise step
+        return Issued(step(pending, self.world.keys[pending.token]), self.world.now)
+
+    def sign(self, pending: Pending, key: PrivateKey) -> tuple[Certificate, ...]:
+        """Answer as a good CA does."""
+        leaf = self.intermediate.leaf(pending.request, key, not_before=self.world.now.replace(microsecond=0))
+        return leaf, self.intermediate.certificate
+
+    async def anchors(self) -> tuple[Certificate, ...]:
+        """Return the root, and what a test adds."""
+        if self.anchor_trouble:
+            raise TrustError(self.anchor_trouble)
+        return (self.root.certificate, *self.extra_anchors)
+
+    async def close(self) -> None:
+        """Hold nothing, give nothing back."""
+
+
+@dataclass
+class MemoryStore:
+    """The directory of an identity, without a disk."""
+
+    world: World
+    layout: str = "layout"
+    generations: dict[int, Generation] = field(default_factory=dict)
+    public: dict[int, bytes] = field(default_factory=dict)
+    current: int | None = None
+    pending: Pending | None = None
+    record: Record = field(default_factory=Record)
+    damages: tuple[FileDamage, ...] = ()
+    staged_damages: list[tuple[FileDamage, ...]] = field(default_factory=list)
+    blind: str = ""
+    full: str = ""
+    lost_key: bool = False
+    numbers: count[int] = field(default_factory=lambda: count(1))
+    saves: int = 0
+
+    async def read(self) -> Disk:
+        """Return what is there, or fail as a disk does."""
+        if self.blind:
+            raise StoreError(self.blind)
+        current = self.generations.get(self.current) if self.current is not None else None
+        kept = sorted((g for n, g in self.generations.items() if n != self.current), key=lambda g: -g.number)
+        key = self.public.get(current.number) if current and not self.lost_key else None
+        return Disk(current, key, self.damages, tuple(kept), self.pending)
+
+    async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
+        """Make a key; the same pending is taken up again."""
+        self._writes()
+        assert not reuse_key
+        if self.pending is None or self.pending.issued or not self.pending.request.same_identity(request):
+            token = f"token-{len(self.world.keys)}"
+            self.world.keys[token] = key = make_key(request.key)
+            public = Ca.root(key=key).certificate.public_key
+            self.pending = Pending(request, issuer, token, now, public, csr=b"")
+        return self.pending
+
+    async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
+        """Note the answer."""
+        self._writes()
+        self.pending = replace(pending, issued=issued)
+        return self.pending
+
+    async def drop_pending(self) -> None:
+        """Forget the pending key."""
+        self._writes()
+        self.pending = None
+
+    async def stage(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        """Make a generation that is not current."""
+        self._writes()
+        number = next(self.numbers)
+        generation = Generation(
+            number=number,
+            cause=draft.cause,
+            request=draft.request,
+            issuer=draft.issuer,
+            chain=draft.chain,
+            anchors=draft.anchors,
+            issued_at=draft.issued_at,
+            made_at=now,
+            layout=self.layout,
+            files=tuple(FileRecord(name, f"{number}", edited=name in draft.carry) for name in WANTED.names),
+        )
+        self.generations[number] = generation
+        self.public[number] = generation.leaf.public_key
+        return generation, self.staged_damages.pop(0) if self.staged_damages else ()
+
+    async def switch(self, number: int) -> None:
+        """Make it current; the last three are kept."""
+        self._writes()
+        assert number in self.generations
+        self.current, self.damages, self.lost_key = number, (), False
+        self.world.switches.append(number)
+        for old in sorted(self.generations)[:-3]:
+            if old != number:
+                del self.generations[old]
+
+    async def discard(self, number: int) -> None:
+        """Forget a generation."""
+        assert number != self.current
+        del self.generations[number]
+
+    async def load(self) -> Record:
+        """Return the notes."""
+        return self.record
+
+    async def save(self, record: Record) -> None:
+        """Keep the notes."""
+        self._writes()
+        self.saves += record != self.record
+        self.record = record
+
+    def _writes(self) -> None:
+        if self.full:
+            raise StoreError(self.full)
+
+
+@dataclass
+class MemoryListener:
+    """A listener that reads the files when it is told to, unless a test makes it deaf or takes it down."""
+
+    world: World
+    serves: str | None = None
+    deaf: bool = False
+    down: bool = False
+    reload_trouble: str = ""
+    reloads: int = 0
+    looks: int = 0
+
+    async def reload(self, generation: Generation) -> None:
+        """Take note of a generation."""
+        self.reloads += 1
+        if self.reload_trouble:
+            raise ReloadError(self.reload_trouble)
+        if not self.deaf:
+            self.serves = generation.leaf.fingerprint
+
+    async def look(self, address: str, *, wanted: str, within: timedelta) -> Served:
+        """Show what is served."""
+        assert wanted
+        assert within > timedelta(0)
+        self.looks += 1
+        if self.down or self.serves is None:
+            return Served(address, self.world.now, None, trouble="connection refused")
+        return Served(address, self.world.now, self.serves)
+
+
+class World:
+    """One identity and all around it."""
+
+    def __init__(self, wanted: Wanted = WANTED) -> None:
+        self.now = NOW
+        self.keys: dict[str, PrivateKey] = {}
+        self.switches: list[int] = []
+        self.ca = MemoryCa(self)
+        self.store = MemoryStore(self)
+        self.listener = MemoryListener(self)
+        self.wanted = wanted
+        self.keeper = self.restart()
+
+    def restart(self, wanted: Wanted | None = None) -> Keeper:
+        """Begin with a new process that knows only what was written."""
+        self.wanted = wanted or self.wanted
+        edges = Edges(
+            store=self.store,
+            issuer=self.ca,
+            trust=[self.ca],
+            peer_trust=[self.ca],
+            reloaders=[self.listener] if self.wanted.reload else [],
+            prober=self.listener,
+            clock=lambda: self.now,
+        )
+        self.keeper = Keeper(self.wanted, edges)
+        return self.keeper
+
+    async def live_until(self, end: datetime) -> int:
+        """Turn and sleep as the keeper plans, until the instant; return the number of turns."""
+        turns = 0
+        while self.now < end:
+            plan = await self.keeper.turn()
+            turns += 1
+            assert plan.wake_at > self.now, f"a nap of no length: {plan.sentence}"
+            self.now = min(plan.wake_at, end)
+        return turns
+
+    @property
+    def current(self) -> Generation:
+        """The current generation."""
+        assert self.store.current is not None
+        return self.store.generations[self.store.current]
+
+    @property
+    def status(self) -> IdentityStatus:
+        """What is told of the identity."""
+        return self.keeper.status(self.now)
