@@ -62,18 +62,18 @@ class Gate:
     """
 
     def __init__(self, group: str | None) -> None:
-        self.group = group
+        self._group = group
         self.group_id = None if group is None else _group_id(group)
 
-    def admits(self, connection: Connection) -> bool:
-        """Return whether the peer may command the agent."""
+    def admit(self, connection: Connection) -> Peer:
+        """Return who connected; raise `AgentError` when they may not command the agent."""
         peer = peer_of(connection)
-        return peer.uid in (0, os.geteuid()) or self.group_id in peer.gids
-
-    @property
-    def who(self) -> str:
-        """Who may, for messages."""
-        return "root and the agent's user" if self.group is None else f"root, the agent's user and group {self.group}"
+        if peer.uid in (0, os.geteuid()) or self.group_id in peer.gids:
+            return peer
+        members = "" if self._group is None else f", or a member of group {self._group}"
+        raise AgentError(
+            f"user {peer.uid} may not command this agent", advice=f"be root or user {os.geteuid()}{members}"
+        )
 
 
 def _group_id(name: str) -> int:

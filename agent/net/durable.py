@@ -29,9 +29,11 @@ def write_durably(path: Path, content: bytes, *, mode: int) -> None:
     sync_directory(path.parent)
 
 
-def write_new(path: Path, content: bytes, *, mode: int) -> None:
+def write_new(path: Path, content: bytes, *, mode: int, owner: tuple[int, int] = (-1, -1)) -> None:
     """Make the file `path` with `content`, and fsync it, not its folder; it blocks.
 
+    `owner` is user and group by number, -1 for the process's own; owner and mode are set before
+    there is anything to read.
     Raise `FileExistsError` when something, be it a dangling link, is there already, `OSError` when
     the disk fails it; the file is then removed again.
     """
@@ -39,6 +41,8 @@ def write_new(path: Path, content: bytes, *, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o700)
     try:
         try:
+            if owner != (-1, -1):
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             remaining = memoryview(content)
             while remaining:

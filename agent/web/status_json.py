@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from agent.core.status import AgentStatus, Counts, IdentityStatus, ListenerStatus
 
 
+FEW = 20
+"""Identities up to which the document is written for eyes; beyond them it is for programs, and twenty times faster."""
+
+
 def render(status: AgentStatus) -> bytes:
-    """Return the document as UTF-8 text, one value a line for those who read it with their eyes."""
-    return (json.dumps(status_document(status), indent=2, ensure_ascii=False) + "\n").encode()
+    """Return the document as UTF-8 text; of few identities it has a value a line."""
+    indent = 2 if len(status.identities) <= FEW else None
+    return (json.dumps(status_document(status), indent=indent, ensure_ascii=False) + "\n").encode()
 
 
 def status_document(status: AgentStatus) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""Links and folders that change at one instant, and the words for a disk that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agent.errors import StoreError
+from agent.net.durable import sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEMPORARY = ".new-"
+"""What the names of unfinished files, links and folders begin with; a crash may leave them."""
+
+LARGEST_FILE = 8 * 1024 * 1024
+"""Bytes; no store of ours comes near, and what is larger is not read."""
+
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or raise the quota",
+    errno.EACCES: "let the agent's user read and write there",
+    errno.EPERM: "let the agent's user do it; another owner needs CAP_CHOWN",
+    errno.EROFS: "mount it writable",
+    errno.EIO: "see to the disk",
+    errno.EMFILE: "raise the limit of open files (LimitNOFILE=)",
+    errno.ENFILE: "raise the host's limit of open files",
+    errno.ENOTDIR: "make it a directory",
+    errno.EISDIR: "remove the directory: a file belongs there",
+}
+
+
+@contextmanager
+def on_disk(doing: str, path: Path) -> Iterator[None]:
+    """Raise what the disk refuses as a `StoreError` that says what was being done."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str | os.PathLike) else path
+        raise StoreError(
+            f"{doing} failed at {os.fspath(where)!s}: {error.strerror or type(error).__name__}",
+            advice=_ADVICE.get(error.errno or 0, "see to the file system"),
+        ) from error
+
+
+def replace_link(path: Path, target: str) -> None:
+    """Make `path` a link to `target` by one rename; there is no moment at which it is missing."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def read_bounded(path: Path) -> bytes:
+    """Read a regular file, through links; raise `OSError`, also when it is too large or no regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if status.st_size > LARGEST_FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return stream.read(LARGEST_FILE)
+
+
+def remove_orphans(directory: Path) -> None:
+    """Remove what a crash has left unfinished in a directory."""
+    for path in directory.iterdir():
+        if not path.name.startswith(TEMPORARY):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def preserve(path: Path, folder: Path) -> None:
+    """Give a file that is about to be replaced a second name in `folder`, once for each content."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for number in range(1000):
+        name = folder / (path.name if number == 0 else f"{path.name}.{number}")
+        try:
+            os.link(path, name, follow_symlinks=False)
+        except FileExistsError:
+            if name.samefile(path):
+                return
+            continue
+        sync_directory(folder)
+        return
+    raise OSError(errno.EEXIST, "a thousand files of that name are kept already", str(folder))

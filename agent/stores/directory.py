@@ -1,0 +1,290 @@
+"""The directory of one identity: the store that the daemon sees (`ports.Store`).
+
+```
+tls.pem  -> .current/tls.pem           the paths that readers open; they never change
+.current -> .generations/000042        one rename of this link is the switch
+.generations/000042/…                  whole, fsynced and read back before the switch
+.pending/                              a key and its CSR, between asking a CA and the switch
+.state.json                            the notes
+.found/                                plain files that stood where the links are now
+```
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation
+from agent.core.record import Record
+from agent.errors import MaterialError, StoreError
+from agent.net.durable import sync_directory, write_durably
+from agent.net.threads import in_thread
+from agent.stores import journal, rendering
+from agent.stores.atomic import on_disk, preserve, read_bounded, remove_orphans, replace_link
+from agent.stores.generations import FOLDER, Generations, records
+from agent.stores.pending import PendingFolder
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from agent.core.configuration import Wanted
+    from agent.core.generation import Draft, Issued, Pending
+    from agent.core.identity import Request
+    from agent.keystores.material import PrivateKey
+    from agent.stores.generations import Found
+
+CURRENT = ".current"
+_TARGET = re.compile(re.escape(FOLDER) + r"/([0-9]{6,12})")
+
+
+class DirectoryStore:
+    """Files below `wanted.directory`; with `read_only` nothing is made, cleaned or written.
+
+    Not for two tasks at a time: the keeper of the identity takes turns.
+    """
+
+    def __init__(self, wanted: Wanted, *, read_only: bool = False) -> None:
+        self._wanted = wanted
+        self._directory = wanted.directory
+        self._read_only = read_only
+        self._generations = Generations(wanted.directory, wanted.files)
+        self._pending = PendingFolder(wanted.directory)
+        self._layout = rendering.layout(wanted.files)
+        self._record: Record | None = None
+        self._tidied = read_only
+
+    @property
+    def layout(self) -> str:
+        """A digest of the files that are wanted."""
+        return self._layout
+
+    async def read(self) -> Disk:
+        """Read what is there."""
+        return await in_thread(self._read)
+
+    async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
+        """Write a key, its CSR and a token before any CA is asked."""
+        return await in_thread(self._begin, request, issuer, now, reuse_key)
+
+    async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
+        """Write down what the CA answered."""
+        answered = replace(pending, issued=issued)
+        await in_thread(self._pending.keep_answer, answered)
+        return answered
+
+    async def drop_pending(self) -> None:
+        """Forget the pending key and its answer."""
+        await in_thread(self._pending.drop)
+
+    async def stage(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        """Write a whole generation that nobody reads yet."""
+        return await in_thread(self._stage, draft, now)
+
+    async def switch(self, number: int) -> None:
+        """Make a written generation current by one rename."""
+        await in_thread(self._switch, number)
+
+    async def discard(self, number: int) -> None:
+        """Remove a generation that is not current."""
+        if number == self._current_number():
+            raise StoreError(f"generation {number} is current and stays", advice="switch to another first")
+        await in_thread(self._generations.remove, number)
+
+    async def load(self) -> Record:
+        """Return what was noted."""
+        return await in_thread(self._load)
+
+    async def save(self, record: Record) -> None:
+        """Note it durably."""
+        if record != self._record:
+            await in_thread(self._save, record)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _read(self) -> Disk:
+        if not self._tidied and self._directory.is_dir():
+            with on_disk("cleaning up after a crash", self._directory):
+                remove_orphans(self._directory)
+                if self._generations.folder.is_dir():
+                    remove_orphans(self._generations.folder)
+            self._tidied = True
+        number, trouble = self._current_number(), ""
+        found: Found | None = None
+        kept: list[Generation] = []
+        for other in self._generations.numbers():
+            try:
+                one = self._generations.find(other)
+            except MaterialError as error:
+                if other == number:
+                    trouble = f"the current generation cannot be read: {error.what}"
+                continue
+            if other == number:
+                found = one
+            elif not any(damage.damage is not Damage.EDITED_TRUSTSTORE for damage in one.damages) and one.public_key:
+                kept.append(one.generation)
+        if found is None and number is not None and not trouble:
+            trouble = f"the current generation {number} is gone"
+        if number is None and os.path.lexists(self._directory / CURRENT):
+            trouble = f"{self._directory / CURRENT} is not our link"
+        return Disk(
+            current=found.generation if found else None,
+            key=found.public_key if found else None,
+            damages=self._damages(found) if found else (),
+            kept=tuple(kept),
+            pending=self._pending.read(),
+            trouble=trouble,
+        )
+
+    def _damages(self, found: Found) -> tuple[FileDamage, ...]:
+        """Return what is wrong with the files, as readers who open the stable paths see them."""
+        damages = {damage.name: damage for damage in found.damages}
+        for file in found.generation.files:
+            if file.name in self._wanted.names and file.name not in damages:
+                damage = self._link_damage(found.generation, file.name)
+                if damage is not None:
+                    damages[file.name] = damage
+        return tuple(damages.values())
+
+    def _link_damage(self, generation: Generation, name: str) -> FileDamage | None:
+        path = self._directory / name
+        with on_disk("reading a link", path):
+            try:
+                target = os.readlink(path)  # noqa: PTH115 - the text of the link, not a path
+            except FileNotFoundError:
+                return FileDamage(name, Damage.WRONG_LINK, "the link is missing")
+            except OSError:
+                return self._plain_damage(generation, name)
+        return None if target == f"{CURRENT}/{name}" else FileDamage(name, Damage.WRONG_LINK, f"it leads to {target}")
+
+    def _plain_damage(self, generation: Generation, name: str) -> FileDamage:
+        """Judge a file that stands where our link was: editors that write anew leave such a one."""
+        path = self._directory / name
+        if not path.is_file() or not rendering.is_truststore(self._wanted.files, name):
+            return FileDamage(name, Damage.WRONG_LINK, "something else stands in its place")
+        content = read_bounded(path)
+        ours = (self._generations.path(generation.number) / name).read_bytes()
+        judged = self._generations.judge(name, content)
+        if content != ours and judged.damage is Damage.EDITED_TRUSTSTORE:
+            return judged
+        return FileDamage(name, Damage.WRONG_LINK, "a file stands in its place")
+
+    def _current_number(self) -> int | None:
+        try:
+            target = os.readlink(self._directory / CURRENT)  # noqa: PTH115 - the text of the link, not a path
+        except OSError:
+            return None
+        matched = _TARGET.fullmatch(target)
+        return int(matched[1]) if matched else None
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def _begin(self, request: Request, issuer: str, now: datetime, reuse_key: bool) -> Pending:
+        self._make_directory()
+        key = self._current_key() if reuse_key else None
+        return self._pending.begin(request, issuer, key, now)
+
+    def _stage(self, draft: Draft, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        self._make_directory()
+        key = self._pending.key() if draft.cause is Cause.LEAF else self._current_key()
+        if key is None:
+            raise StoreError(
+                "the private key of the current generation is lost", advice="have a new leaf issued: cert-agent renew"
+            )
+        material = rendering.Material(key, draft.chain, draft.anchors)
+        carried = self._carried(draft.carry)
+        files = tuple(
+            replace(file, content=carried[file.name]) if file.name in carried else file
+            for file in rendering.render(self._wanted.files, material)
+        )
+        generation = Generation(
+            number=self._next_number(),
+            cause=draft.cause,
+            request=draft.request,
+            issuer=draft.issuer,
+            chain=draft.chain,
+            anchors=draft.anchors,
+            issued_at=draft.issued_at,
+            made_at=now,
+            layout=self._layout,
+            files=records(files, frozenset(carried)),
+        )
+        return generation, self._generations.write(generation, files, key)
+
+    def _carried(self, names: tuple[str, ...]) -> dict[str, bytes]:
+        """Return the bytes of edited truststores as readers see them now."""
+        carried = {}
+        for name in names:
+            if rendering.is_truststore(self._wanted.files, name):
+                with on_disk("reading an edited truststore", self._directory / name):
+                    carried[name] = read_bounded(self._directory / name)
+        return carried
+
+    def _switch(self, number: int) -> None:
+        names = self._generations.find(number).generation.files
+        with on_disk("switching", self._directory):
+            replace_link(self._directory / CURRENT, f"{FOLDER}/{self._generations.path(number).name}")
+            self._put_links([file.name for file in names])
+            sync_directory(self._directory)
+        self._generations.prune(number)
+
+    def _put_links(self, names: list[str]) -> None:
+        """Make the paths that readers open lead to what is current; what else stands there is kept in `.found`."""
+        for name in names:
+            path, target = self._directory / name, f"{CURRENT}/{name}"
+            if path.is_symlink():
+                if os.readlink(path) == target:  # noqa: PTH115 - the text of the link, not a path
+                    continue
+            elif path.is_dir():
+                raise StoreError(f"{path} is a directory", advice="move it away: a file of the store belongs there")
+            elif path.exists():
+                preserve(path, self._directory / ".found")
+            replace_link(path, target)
+        for entry in self._directory.iterdir():
+            unwanted = entry.is_symlink() and entry.name not in names
+            if unwanted and os.readlink(entry) == f"{CURRENT}/{entry.name}":  # noqa: PTH115 - the text of the link
+                entry.unlink()
+
+    def _current_key(self) -> PrivateKey | None:
+        number = self._current_number()
+        if number is None:
+            return None
+        try:
+            return self._generations.find(number).key
+        except MaterialError:
+            return None
+
+    def _next_number(self) -> int:
+        """Return a number that no generation has and no note names."""
+        record = self._record or Record()
+        named = (record.reloaded or 0, record.settled or 0, record.refuted or 0, self._current_number() or 0)
+        return max(*named, *self._generations.numbers(), 0) + 1
+
+    def _make_directory(self) -> None:
+        with on_disk("making the directory", self._directory):
+            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    # --- notes -----------------------------------------------------------------------------
+
+    def _load(self) -> Record:
+        path = self._directory / journal.NAME
+        with on_disk("reading the notes", path):
+            try:
+                record = journal.decode(read_bounded(path))
+            except (FileNotFoundError, NotADirectoryError):
+                record = Record()
+            except MaterialError:
+                if not self._read_only:
+                    journal.set_aside(path)
+                record = Record()
+        self._record = record
+        return record
+
+    def _save(self, record: Record) -> None:
+        self._make_directory()
+        path = self._directory / journal.NAME
+        with on_disk("writing the notes", path):
+            write_durably(path, journal.encode(record), mode=0o600)
+        self._record = record

@@ -1,0 +1,207 @@
+"""`.generations/`: whole sets of files, written where nobody looks and read back before they count."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from agent.core.configuration import Pkcs12Files
+from agent.core.generation import Damage, FileDamage, FileRecord, Generation
+from agent.errors import MaterialError
+from agent.net.durable import sync_directory, write_new
+from agent.stores import manifest, rendering
+from agent.stores.atomic import TEMPORARY, on_disk, read_bounded
+from agent.stores.owner import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from agent.core.configuration import Files
+    from agent.keystores.material import PrivateKey
+    from agent.stores.rendering import Rendered
+
+FOLDER = ".generations"
+KEPT = 3
+"""Generations that stay on disk: the current one and those to roll back to."""
+
+_NUMBER = re.compile(r"[0-9]{6,12}")
+_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+Signature: TypeAlias = tuple[tuple[str, int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A generation as it was read: its manifest, its private key, and what is wrong with its files."""
+
+    generation: Generation
+    key: PrivateKey | None = field(repr=False)
+    damages: tuple[FileDamage, ...]
+
+    @property
+    def public_key(self) -> bytes | None:
+        """The DER of the key's public half; None when the key is lost or is not that of the leaf."""
+        return None if self.key is None else self.generation.leaf.public_key
+
+
+class Generations:
+    """The generations of one identity; files that have not changed are not read again."""
+
+    def __init__(self, directory: Path, wanted: tuple[Files, ...]) -> None:
+        self._wanted = wanted
+        self._folder = directory / FOLDER
+        self._cache: dict[int, tuple[Signature, Found]] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self._folder
+
+    def path(self, number: int) -> Path:
+        """Return the folder of a generation."""
+        return self._folder / f"{number:06d}"
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of all generations that are there, the newest first."""
+        with on_disk("reading the generations", self._folder):
+            try:
+                names = [path.name for path in self._folder.iterdir()]
+            except _GONE:
+                return []
+        return sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)
+
+    def find(self, number: int) -> Found:
+        """Read a generation; raise `MaterialError` when its manifest cannot be read."""
+        path = self.path(number)
+        with on_disk("reading a generation", path):
+            signature = self._signature(path)
+            cached = self._cache.get(number)
+            if cached is not None and cached[0] == signature:
+                return cached[1]
+            found = self._read(path, number)
+        self._cache[number] = (signature, found)
+        return found
+
+    def write(self, generation: Generation, files: Sequence[Rendered], key: PrivateKey) -> tuple[FileDamage, ...]:
+        """Write a whole generation under its number, durably; return what does not read back as it was written."""
+        temporary, final = self._folder / f"{TEMPORARY}{generation.number:06d}", self.path(generation.number)
+        with on_disk("writing a generation", temporary):
+            self._folder.mkdir(mode=0o755, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(mode=0o755)
+            try:
+                for file in files:
+                    write_new(temporary / file.name, file.content, mode=file.mode, owner=numbers(file.access))
+                write_new(temporary / manifest.NAME, manifest.encode(generation), mode=0o444)
+                sync_directory(temporary)
+                os.rename(temporary, final)  # noqa: PTH104 - a folder's rename, as rename(2) has it
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            sync_directory(self._folder)
+            return self._read_back(generation, files, key)
+
+    def remove(self, number: int) -> None:
+        """Remove a generation; its manifest goes first, so that half of it counts as none."""
+        path = self.path(number)
+        with on_disk("removing a generation", path):
+            (path / manifest.NAME).unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=False)
+        self._cache.pop(number, None)
+
+    def prune(self, current: int) -> None:
+        """Remove all but the newest ones and the current one."""
+        for number in self.numbers()[KEPT:]:
+            if number != current:
+                self.remove(number)
+
+    def _read(self, path: Path, number: int) -> Found:
+        try:
+            generation = manifest.decode(read_bounded(path / manifest.NAME))
+        except _GONE as error:
+            raise MaterialError(f"generation {number} has no manifest") from error
+        if generation.number != number:
+            raise MaterialError(f"the manifest of generation {number} is that of {generation.number}")
+        contents: dict[str, bytes] = {}
+        damages: list[FileDamage] = []
+        for file in generation.files:
+            try:
+                content = read_bounded(path / file.name)
+            except _GONE:
+                damages.append(FileDamage(file.name, Damage.MISSING))
+                continue
+            contents[file.name] = content
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                damages.append(self.judge(file.name, content))
+        damages += self._locked(contents, {damage.name for damage in damages})
+        key = rendering.read_key(self._wanted, contents, public_key=generation.leaf.public_key)
+        return Found(generation, key, tuple(damages))
+
+    def judge(self, name: str, content: bytes) -> FileDamage:
+        """Tell a truststore that a person edited from one that is broken, and from any other file."""
+        if not rendering.is_truststore(self._wanted, name):
+            return FileDamage(name, Damage.ALTERED)
+        try:
+            rendering.read_anchors(self._wanted, name, content)
+        except MaterialError as error:
+            return FileDamage(name, Damage.ALTERED, error.what)
+        return FileDamage(name, Damage.EDITED_TRUSTSTORE)
+
+    def _locked(self, contents: Mapping[str, bytes], damaged: set[str]) -> list[FileDamage]:
+        """Name the stores that no longer open with the password that is set now."""
+        names = {name for files in self._wanted if isinstance(files, Pkcs12Files) for name in files.names()}
+        return [
+            FileDamage(name, Damage.ALTERED, trouble)
+            for name in sorted(names & contents.keys() - damaged)
+            if (trouble := rendering.trouble_opening(self._wanted, name, contents[name]))
+        ]
+
+    def _read_back(self, generation: Generation, files: Sequence[Rendered], key: PrivateKey) -> tuple[FileDamage, ...]:
+        path = self.path(generation.number)
+        edited = {file.name for file in generation.files if file.edited}
+        material = rendering.Material(key, generation.chain, generation.anchors)
+        damages = []
+        if manifest.decode(read_bounded(path / manifest.NAME)) != generation:
+            damages.append(FileDamage(manifest.NAME, Damage.ALTERED))
+        for file in files:
+            if read_bounded(path / file.name) != file.content:
+                damages.append(FileDamage(file.name, Damage.ALTERED))
+            elif file.name not in edited and (
+                trouble := rendering.trouble(self._wanted, file.name, file.content, material)
+            ):
+                damages.append(FileDamage(file.name, Damage.UNREADABLE, trouble))
+        return tuple(damages)
+
+    def _signature(self, path: Path) -> Signature:
+        """Return what changes when a file of the folder, or a store password, does."""
+        seen = []
+        try:
+            with os.scandir(path) as entries:
+                seen = [_stamp(entry.name, entry.stat(follow_symlinks=True)) for entry in entries]
+        except _GONE:
+            return ()
+        for files in self._wanted:
+            if isinstance(files, Pkcs12Files) and files.password.file is not None:
+                try:
+                    seen.append(_stamp(str(files.password.file), files.password.file.stat()))
+                except OSError:
+                    seen.append((str(files.password.file), 0, 0, 0, 0))
+        return tuple(sorted(seen))
+
+
+def records(files: Sequence[Rendered], edited: frozenset[str]) -> tuple[FileRecord, ...]:
+    """Return the manifest's lines for files that are about to be written."""
+    return tuple(
+        FileRecord(file.name, hashlib.sha256(file.content).hexdigest(), edited=file.name in edited) for file in files
+    )
+
+
+def _stamp(name: str, status: os.stat_result) -> tuple[str, int, int, int, int]:
+    kind_and_size = status.st_size if stat.S_ISREG(status.st_mode) else -1
+    return (name, status.st_ino, kind_and_size, status.st_mtime_ns, status.st_ctime_ns)

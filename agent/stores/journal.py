@@ -1,0 +1,88 @@
+"""`.state.json`: what is noted of an identity and must last over a restart."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.core.record import Failure, Lane, Record, Tries
+from agent.errors import MaterialError
+from agent.stores.manifest import UNREADABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = ".state.json"
+FORMAT = 1
+
+
+def encode(record: Record) -> bytes:
+    """Return the record as a file's content."""
+    values = {
+        "format": FORMAT,
+        "reloaded": record.reloaded,
+        "settled": record.settled,
+        "refuted": record.refuted,
+        "demanded": record.demanded,
+        "held_leaf": record.held_leaf,
+        "lanes": {lane: _lane(record.tries(lane)) for lane in Lane if record.tries(lane) != Tries()},
+    }
+    return json.dumps(values, indent=1).encode() + b"\n"
+
+
+def decode(content: bytes) -> Record:
+    """Read what `encode` wrote, and pass over what a later agent may add; raise `MaterialError` for anything else."""
+    try:
+        values = json.loads(content)
+        record = Record(
+            reloaded=_number(values["reloaded"]),
+            settled=_number(values["settled"]),
+            refuted=_number(values["refuted"]),
+            demanded=bool(values["demanded"]),
+            held_leaf=None if values["held_leaf"] is None else str(values["held_leaf"]),
+        )
+        for lane in Lane:
+            if lane in values["lanes"]:
+                record = record.with_tries(lane, _tries(values["lanes"][lane]))
+    except UNREADABLE as error:
+        raise MaterialError(f"the notes cannot be read: {error}") from error
+    return record
+
+
+def set_aside(path: Path) -> None:
+    """Keep notes that cannot be read under another name, for a person to look at."""
+    path.replace(path.with_name(path.name + ".unreadable"))
+
+
+def _lane(tries: Tries) -> dict[str, Any]:
+    failure = tries.failure
+    return {
+        "count": tries.count,
+        "next_at": tries.next_at.isoformat() if tries.next_at else None,
+        "failure": failure
+        and {"what": failure.what, "advice": failure.advice, "at": failure.at.isoformat(), "refused": failure.refused},
+    }
+
+
+def _tries(values: dict[str, Any]) -> Tries:
+    failure = values["failure"]
+    return Tries(
+        count=int(values["count"]),
+        next_at=None if values["next_at"] is None else _instant(values["next_at"]),
+        failure=failure
+        and Failure(
+            str(failure["what"]), str(failure["advice"]), _instant(failure["at"]), refused=bool(failure["refused"])
+        ),
+    )
+
+
+def _number(value: int | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return instant

@@ -1,0 +1,150 @@
+"""`generation.json`: what a generation was made for, what the CA answered, and the sums of its files."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.core.certificate import Certificate
+from agent.core.generation import Cause, FileRecord, Generation, Issued, Pending
+from agent.core.identity import Request
+from agent.errors import MaterialError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NAME = "generation.json"
+FORMAT = 1
+"""A manifest of a later format was written by a later agent, and is not read by this one."""
+
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, MaterialError, RecursionError)
+"""What comes of values that are not those that were written."""
+
+
+def encode(generation: Generation) -> bytes:
+    """Return the manifest."""
+    return _dump(
+        {
+            "format": FORMAT,
+            "number": generation.number,
+            "cause": generation.cause,
+            "request": generation.request.as_json(),
+            "issuer": generation.issuer,
+            "issued_at": generation.issued_at.isoformat(),
+            "made_at": generation.made_at.isoformat(),
+            "layout": generation.layout,
+            "chain": _texts(generation.chain),
+            "anchors": _texts(generation.anchors),
+            "files": [
+                {"name": file.name, "sha256": file.sha256} | ({"edited": True} if file.edited else {})
+                for file in generation.files
+            ],
+        }
+    )
+
+
+def decode(content: bytes) -> Generation:
+    """Read a manifest; raise `MaterialError` when it is none."""
+    try:
+        values = _load(content)
+        chain = _certificates(values["chain"])
+        if not chain:
+            raise ValueError("no leaf")
+        return Generation(
+            number=int(values["number"]),
+            cause=Cause(values["cause"]),
+            request=Request.from_json(values["request"]),
+            issuer=str(values["issuer"]),
+            chain=chain,
+            anchors=_certificates(values["anchors"]),
+            issued_at=_instant(values["issued_at"]),
+            made_at=_instant(values["made_at"]),
+            layout=str(values["layout"]),
+            files=tuple(
+                FileRecord(_plain(file["name"]), str(file["sha256"]), bool(file.get("edited")))
+                for file in values["files"]
+            ),
+        )
+    except UNREADABLE as error:
+        raise MaterialError(f"the manifest cannot be read: {error}") from error
+
+
+def encode_pending(pending: Pending) -> bytes:
+    """Return what is noted of a pending key; the key itself is a file of its own."""
+    answer = None
+    if pending.issued is not None:
+        answer = {
+            "certificates": _texts(pending.issued.certificates),
+            "at": pending.issued.at.isoformat(),
+            "remarks": list(pending.issued.remarks),
+        }
+    return _dump(
+        {
+            "format": FORMAT,
+            "request": pending.request.as_json(),
+            "issuer": pending.issuer,
+            "token": pending.token,
+            "made_at": pending.made_at.isoformat(),
+            "csr": base64.b64encode(pending.csr).decode(),
+            "answer": answer,
+        }
+    )
+
+
+def decode_pending(content: bytes, public_key: bytes) -> Pending:
+    """Read the notes of a pending key; raise `MaterialError` when they are none."""
+    try:
+        values = _load(content)
+        answer = values["answer"]
+        issued = answer and Issued(
+            certificates=_certificates(answer["certificates"]),
+            at=_instant(answer["at"]),
+            remarks=tuple(map(str, answer["remarks"])),
+        )
+        if issued and not issued.certificates:
+            raise ValueError("an answer without a certificate")
+        return Pending(
+            request=Request.from_json(values["request"]),
+            issuer=str(values["issuer"]),
+            token=str(values["token"]),
+            made_at=_instant(values["made_at"]),
+            public_key=public_key,
+            csr=base64.b64decode(values["csr"], validate=True),
+            issued=issued or None,
+        )
+    except UNREADABLE as error:
+        raise MaterialError(f"the notes of a pending key cannot be read: {error}") from error
+
+
+def _dump(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1).encode() + b"\n"
+
+
+def _load(content: bytes) -> dict[str, Any]:
+    values = json.loads(content)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f"it is not of format {FORMAT}")
+    return values
+
+
+def _texts(certificates: Iterable[Certificate]) -> list[str]:
+    return [base64.b64encode(certificate.der).decode() for certificate in certificates]
+
+
+def _certificates(texts: list[str]) -> tuple[Certificate, ...]:
+    return tuple(Certificate.from_der(base64.b64decode(text, validate=True)) for text in texts)
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return instant
+
+
+def _plain(name: str) -> str:
+    if "/" in name or name in ("", ".", ".."):
+        raise ValueError("a file name that leaves the directory")
+    return name

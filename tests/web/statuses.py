@@ -1,0 +1,69 @@
+"""Statuses of an agent as the tests of the web need them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.core.evidence import Verdict
+from agent.core.record import Failure, Tries
+from agent.core.status import AgentStatus, Counts, FileStatus, Health, IdentityStatus, ListenerStatus
+from tests.material import NOW, Ca, make_key, make_request
+
+if TYPE_CHECKING:
+    from agent.core.certificate import Certificate
+
+
+def make_leaf(*, not_after_days: int = 30) -> tuple[Ca, Certificate]:
+    """Make a leaf and the CA that signed it."""
+    ca = Ca.root()
+    return ca, ca.leaf(make_request(lifetime=timedelta(days=not_after_days)), make_key())
+
+
+def make_identity(name: str = "broker", **changes: Any) -> IdentityStatus:
+    """Make the status of an identity that is well, but for the changes."""
+    ca, leaf = make_leaf()
+    identity = IdentityStatus(
+        name=name,
+        directory=f"/etc/kafka/{name}",
+        issuer="vault",
+        health=Health.PASS,
+        sentence="nothing is due",
+        generation=42,
+        settled=True,
+        leaf=leaf,
+        issued=leaf,
+        issued_at=NOW,
+        renew_at=NOW + timedelta(days=19),
+        emergency_at=NOW + timedelta(days=28),
+        wake_at=NOW + timedelta(minutes=1),
+        files=(FileStatus("tls.pem"), FileStatus("keystore.p12", "keystore.p12 is missing")),
+        listeners=(
+            ListenerStatus("localhost:9093", Verdict.PROVEN, leaf.fingerprint, leaf.not_after, NOW),
+            ListenerStatus("localhost:9094", Verdict.UNKNOWN, trouble="connection refused"),
+        ),
+        anchors=(ca.certificate,),
+        tries={"issuing": Tries(3, NOW + timedelta(minutes=4), Failure("the CA is away", "start it", NOW))},
+        counts=Counts(renewals={"issued": 2}, rollbacks={"refuted": 1}),
+    )
+    return replace(identity, **changes)
+
+
+def make_status(*identities: IdentityStatus, turning: bool = True) -> AgentStatus:
+    """Make the status of an agent."""
+    return AgentStatus(
+        version="0.1.0",
+        host="kafka1.example.com",
+        configuration="/etc/cert-agent/cert-agent.yaml",
+        started_at=NOW - timedelta(hours=1),
+        now=NOW,
+        turning=turning,
+        identities=identities,
+        loop_lag_seconds=0.0125,
+    )
+
+
+def not_ready(name: str, *why: str) -> IdentityStatus:
+    """Make the status of an identity that is not ready."""
+    return make_identity(name, health=Health.FAIL, not_ready=why)

@@ -1,0 +1,97 @@
+"""The JSON document of `/status`, and that it is documented."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.evidence import Verdict
+from agent.core.record import Failure, Tries
+from agent.core.status import Health, IdentityStatus
+from agent.web.status_json import FEW, render, rfc3339, status_document
+from tests.material import NOW
+from tests.web.statuses import make_identity, make_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "status.md"
+
+
+def test_document_tells_of_an_identity() -> None:
+    """Leaf, listeners, tries and counts stand where the documentation has them."""
+    identity = make_identity()
+    assert identity.leaf is not None
+    document = status_document(make_status(identity))
+    told = document["identities"][0]
+    assert (document["ready"], document["health"], document["now"]) == (True, "pass", "2026-11-24T12:00:00Z")
+    assert told["leaf"]["fingerprint"] == identity.leaf.fingerprint
+    assert int(told["leaf"]["serial_number"], 16) == identity.leaf.serial_number
+    assert told["leaf"]["subject"] == "CN=kafka1.example.com,OU=Brokers,O=MyOrg"
+    assert told["leaf"]["sans"] == {"dns": ["kafka1.example.com", "localhost"], "ip": ["127.0.0.1"], "uri": []}
+    assert [listener["verdict"] for listener in told["listeners"]] == [Verdict.PROVEN, Verdict.UNKNOWN]
+    assert told["tries"]["issuing"] == {
+        "failures": 3,
+        "next_at": "2026-11-24T12:04:00Z",
+        "failure": {"what": "the CA is away", "advice": "start it", "at": "2026-11-24T12:00:00Z", "refused": False},
+    }
+    assert told["counts"]["renewals"] == {"issued": 2}
+
+
+def test_document_of_what_is_not_known_has_nulls() -> None:
+    """An identity that was not looked at yet has every field all the same."""
+    bare = IdentityStatus("broker", "/d", "vault", Health.FAIL, "not looked at yet", not_ready=("not looked at yet",))
+    told = status_document(make_status(bare))["identities"][0]
+    assert told.keys() == status_document(make_status(make_identity()))["identities"][0].keys()
+    assert [told[field] for field in ("leaf", "issued", "generation", "renew_at")] == [None] * 4
+    assert told["ready"] is False
+
+
+def test_document_of_tries_that_did_not_fail_has_no_failure() -> None:
+    """A lane at rest is told too."""
+    told = status_document(make_status(make_identity(tries={"issuing": Tries()})))["identities"][0]
+    assert told["tries"] == {"issuing": {"failures": 0, "next_at": None, "failure": None}}
+
+
+def test_render_is_one_document_whatever_its_length() -> None:
+    """For eyes or for programs, the values are the same."""
+    few, many = make_status(make_identity()), make_status(*[make_identity()] * (FEW + 1))
+    for status in (few, many):
+        assert json.loads(render(status)) == json.loads(json.dumps(status_document(status)))
+    assert (render(few).count(b"\n") > 20, render(many).count(b"\n")) == (True, 1)
+
+
+def test_every_field_is_documented() -> None:
+    """docs/status.md names each field between backticks."""
+    documented = set(re.findall(r"`([a-z_]+)`", DOCUMENTATION.read_text(encoding="utf-8")))
+    failing = Tries(1, NOW, Failure("what", "advice", NOW, refused=True))
+    lanes = dict.fromkeys(("issuing", "publishing", "settling", "switching"), failing)
+    document = status_document(make_status(make_identity(tries=lanes, counts=make_identity().counts)))
+    assert set(_fields(document)) - {"issued", "refuted"} <= documented | {"issued", "refuted"}
+
+
+def _fields(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        for inner in value.values():
+            yield from _fields(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _fields(inner)
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9990, 1, 1)), st.integers(-720, 720))  # noqa: DTZ001 - made aware below
+def test_rfc3339_is_utc_and_loses_less_than_a_millisecond(moment: datetime, offset: int) -> None:
+    """Any zone comes out in UTC, and reads back as the same moment."""
+    aware = moment.replace(tzinfo=timezone(timedelta(minutes=offset)))
+    text = rfc3339(aware)
+    assert text.endswith("Z")
+    read_back = datetime.fromisoformat(text)
+    assert read_back.tzinfo == UTC
+    assert timedelta(0) <= aware - read_back < timedelta(milliseconds=1)
