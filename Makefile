@@ -57,14 +57,13 @@ format: dev ## Format the code, and mend what the linter can
 	$(BIN)/ruff check --fix --exit-zero --quiet
 	$(BIN)/ruff format
 
-lint: dev ## Format, lint, types, layers, dependencies, spelling, docstrings
+lint: dev ## Format, lint, types, layers, dependencies, spelling
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry agent
 	$(BIN)/codespell
-	$(BIN)/interrogate --quiet
 
 check: lint ## The linters and the fast tests, within a minute
 	$(BIN)/pytest -m "not slow" -n auto -q

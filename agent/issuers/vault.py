@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -81,7 +81,7 @@ class Vault:
         end = self._end(within)
         body = _sign_body(pending)
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
+            async with asyncio.timeout_at(end):
                 token = await asyncio.to_thread(self._token)
         except MaterialError as error:
             # It may be another process that writes the token, a moment later.
@@ -91,7 +91,7 @@ class Vault:
                 f"reading the token from {self._spec.token} took too long", advice="see whether the disk is well"
             ) from None
         path = f"{quote(self._spec.mount.strip('/'))}/sign/{quote(self._spec.role, safe='')}"
-        answer, address = await self._ask(_Call("POST", path, token, body), signed, end)
+        answer, address = await self._ask(_Call("POST", path, token, body), partial(signed, token=token), end)
         if isinstance(answer, Refusal):
             raise IssuerRefusedError(f"Vault at {address} refused: {answer}", advice=answer.advice(self._spec))
         return Issued(answer.certificates, self._clock(), answer.warnings)
@@ -136,8 +136,8 @@ class Vault:
         return token
 
     def _end(self, within: timedelta) -> float:
-        """Return when a call ends, on the steady clock."""
-        return time.monotonic() + min(within, self._spec.within).total_seconds()
+        """Return when a call ends, on the loop's clock."""
+        return asyncio.get_running_loop().time() + min(within, self._spec.within).total_seconds()
 
     async def _ask(self, call: _Call, read: Callable[[Answer], T], end: float) -> tuple[T | Refusal, str]:
         """Return the first answer that is Vault's own yes, as `read` makes it, or no, and the address that gave it.
@@ -151,7 +151,7 @@ class Vault:
             address = waiting.popleft()
             shown = _shown(address)
             # One that hangs may not eat the time of those after it.
-            share = timedelta(seconds=max(end - time.monotonic(), 0) / (len(waiting) + 1))
+            share = timedelta(seconds=max(end - asyncio.get_running_loop().time(), 0) / (len(waiting) + 1))
             try:
                 answer = await self._session.call(
                     call.method, f"{address}/v1/{call.path}", headers=headers, body=call.body, within=share
@@ -245,6 +245,7 @@ def _remedy(told: str) -> str:
         ("sealed", "unseal it"),
         ("none of the configured", "add the address that it redirects to, if it is a node of the cluster"),
         ("HTTP request to an HTTPS server", "write https:// in `addresses`"),
+        ("HTTP 429", "have Vault's rate limit raised if this lasts"),
         ("TLS failed", "see that `ca_file` holds the CA of Vault's certificate and `server_name` a name in it"),
     ):
         if phrase in told:

@@ -28,6 +28,9 @@ MOST_CERTIFICATES = 20
 
 MOST_REMARKS = 5
 
+NO_NEWS = 'the role is set with "use_csr_'
+"""Of a warning that names were told twice: in the CSR and beside it, since a role reads the one or the other."""
+
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 
@@ -67,6 +70,7 @@ class Refusal:
         for phrase, what in (
             ("unknown role", f"make {role} in Vault, or correct `role`"),
             ("not allowed by this role", f"let {role} allow the name (allowed_domains and others), or ask for another"),
+            ("not allowed in this role", f"let {role} allow such names (allow_ip_sans and others), or ask for none"),
             ("not valid for this role", f"let {role} allow such names (allowed_uri_sans and others), or ask for none"),
             ("role requires", f"ask for a key that {role} takes (`key: algorithm`), or change the role's key_type"),
             ("beyond the expiration of the CA", "ask for a shorter `lifetime`, and have the CA's certificate renewed"),
@@ -93,7 +97,7 @@ def is_no(answer: Answer) -> bool:
     return _errors(answer) is not None
 
 
-def signed(answer: Answer) -> Signed:
+def signed(answer: Answer, *, token: str = "") -> Signed:
     """Read the answer to `sign/<role>`; raise `UnusableAnswerError` when it holds no certificates."""
     document = _document(answer)
     data = document.get("data")
@@ -105,7 +109,8 @@ def signed(answer: Answer) -> Signed:
     certificates = read_certificates([data["certificate"], *chain])
     warnings = document.get("warnings")
     texts = [text for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else []
-    return Signed(certificates, tuple(quoted(text) for text in texts[:MOST_REMARKS]))
+    texts = [text for text in texts if NO_NEWS not in text]
+    return Signed(certificates, tuple(quoted(text, token=token) for text in texts[:MOST_REMARKS]))
 
 
 def self_signed(answer: Answer) -> tuple[Certificate, ...]:
@@ -146,23 +151,23 @@ def words(answer: Answer, *, token: str = "") -> str:
     errors = _errors(answer)
     if errors is not None:
         said = "; ".join(errors)
-    elif answer.headers.get("Content-Type", "").startswith("text/plain"):
+    elif answer.headers.get("Content-Type", "text/plain").startswith("text/plain"):
         # Go's own server answers so, for plain HTTP on its HTTPS port.
-        said = answer.body[: 4 * LONGEST_QUOTE].decode(errors="replace")
+        said = answer.body.decode(errors="replace")
     else:
         said = "not an answer of Vault's; is something else at this address?"
-    if token:
-        # A server that echoes what it was sent must not bring the token into a log.
-        said = said.replace(token, "[token]")
     try:
         status = HTTPStatus(answer.status).phrase
     except ValueError:
         status = "unknown status"
-    return f"HTTP {answer.status} {status}" + (f": {quoted(said)}" if said.strip() else "")
+    return f"HTTP {answer.status} {status}" + (f": {quoted(said, token=token)}" if said.strip() else "")
 
 
-def quoted(text: str) -> str:
-    """Return a stranger's words in one line of printable characters, cut where they are too long."""
+def quoted(text: str, *, token: str = "") -> str:
+    """Return a stranger's words in one line of printable characters, cut where they are too long, without the token."""
+    if token:
+        # A server that echoes what it was sent must not bring the token into a log.
+        text = text.replace(token, "[token]")
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * LONGEST_QUOTE])
     line = " ".join(printable.split())
     return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"

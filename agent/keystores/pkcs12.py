@@ -36,12 +36,12 @@ _JAVA_PASSWORD = re.compile(r"[ -~]+")
 def keystore(key: PrivateKey, chain: Sequence[Certificate], alias: str, password: str) -> bytes:
     """Return a store with one entry: the key and its whole chain, leaf first.
 
-    The alias is written in lower case, as Java shows it whatever was written. Raise
-    `MaterialError` for a password that Java could not use.
+    Java lower-cases aliases; the settings allow no others. Raise `MaterialError` for a password
+    that Java could not use.
     """
     leaf, *others = chain
     return pkcs12.serialize_key_and_certificates(
-        alias.lower().encode(), key, leaf.x509, [other.x509 for other in others], _encryption(password)
+        alias.encode(), key, leaf.x509, [other.x509 for other in others], _encryption(password)
     )
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from agent.core.configuration import PemFiles, Pkcs12Files
@@ -17,7 +18,7 @@ from agent.keystores import pem, private_key
 from agent.net.secret import read_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agent.core.certificate import Certificate
     from agent.core.configuration import Access, Files
@@ -88,31 +89,37 @@ def render(files: Sequence[Files], material: Material) -> tuple[Rendered, ...]:
     )
 
 
-def opens(
-    files: Sequence[Files],
-    name: str,
-    content: bytes,
-    *,
-    chain: tuple[Certificate, ...],
-    anchors: tuple[Certificate, ...],
-) -> str:
+def trouble(files: Sequence[Files], name: str, content: bytes, material: Material) -> str:
     """Open a written file as its reader will, and return what is wrong with it; nothing means whole.
 
-    Whole is: it opens with its password, the key is that of the leaf, the chain is all there in
-    its order, the anchors are those given and no others. A truststore that a person edited is
-    not for this but for `read_anchors`.
+    Whole is: it opens with its password, the key is the one given, the chain is all there in its
+    order, the anchors are those given and no others. A truststore that a person edited is not
+    for this but for `read_anchors`.
     """
     group, kind = _find(files, name)
     try:
         if kind is _Content.TRUSTSTORE:
-            return _compare_anchors(_anchors(group, content), anchors)
+            return _compare_anchors(_anchors(group, content), material.anchors)
         key, found = _identity(group, kind, content)
     except MaterialError as error:
         return error.diagnosis()
-    if key is not None and private_key.public_der(key) != chain[0].public_key:
-        return "its private key is not that of the leaf"
-    if found is not None and found != chain:
-        return f"it holds {_listing(found)} where the chain is {_listing(chain)}"
+    if key is not None and private_key.public_der(key) != private_key.public_der(material.key):
+        return "it holds another private key"
+    if found is not None and found != material.chain:
+        return f"it holds {_listing(found)} where the chain is {_listing(material.chain)}"
+    return ""
+
+
+def trouble_opening(files: Sequence[Files], name: str, content: bytes) -> str:
+    """Return why a file does not open with the password that is set now; nothing means that it does."""
+    group, kind = _find(files, name)
+    try:
+        if kind is _Content.TRUSTSTORE:
+            _anchors(group, content)
+        else:
+            _identity(group, kind, content)
+    except MaterialError as error:
+        return error.diagnosis()
     return ""
 
 
@@ -128,37 +135,18 @@ def read_anchors(files: Sequence[Files], name: str, content: bytes) -> tuple[Cer
     return anchors
 
 
-def read_key(
-    files: Sequence[Files], names: Iterable[str], read: Callable[[str], bytes], *, public_key: bytes
-) -> PrivateKey:
-    """Return the private key whose public half is `public_key`, out of any file of a generation.
+def read_key(files: Sequence[Files], contents: Mapping[str, bytes], *, public_key: bytes) -> PrivateKey | None:
+    """Return the private key whose public half is `public_key`, out of any file of a generation; None when it is lost.
 
-    `names` are the files that the generation has, `read` returns the bytes of one and may raise
-    `OSError`. The bytes tell their format themselves, and the settings only the passwords to try:
-    so the key is found as well when the settings name other files by now, and when one of several
-    was altered. Raise `MaterialError` when no file gives it, with the reason of each that might have.
+    `contents` are the bytes of its files by name. They tell their format themselves, and the
+    settings only the passwords to try: so the key is found as well when the settings name other
+    files by now, and when one of several was altered.
     """
-    troubles: list[str] = []
-    stores: list[tuple[str, bytes]] = []
-    for name in names:
-        try:
-            content = read(name)
-            if content.startswith(_DER_SEQUENCE):
-                stores.append((name, content))
-            elif b"PRIVATE KEY-----" in content:
-                return _matching(private_key.from_pem(content), public_key)
-        except OSError as error:
-            troubles.append(f"{name}: {error.strerror}")
-        except MaterialError as error:
-            troubles.append(f"{name}: {error.what}")
-    for name, content in stores:
-        for group in files:
-            try:
-                if isinstance(group, Pkcs12Files):
-                    return _matching(_keystore(group, content)[0], public_key)
-            except MaterialError as error:
-                troubles.append(f"{name}: {error.what}")
-    raise MaterialError("; ".join(("no file gives the private key of the leaf", *troubles)))
+    keys = (_key_of_pem(content) for content in contents.values() if b"PRIVATE KEY-----" in content)
+    stores = [content for content in contents.values() if content.startswith(_DER_SEQUENCE)]
+    locked = (_key_of_store(group, content) for group in files if isinstance(group, Pkcs12Files) for content in stores)
+    matching = (key for key in chain(keys, locked) if key is not None and private_key.public_der(key) == public_key)
+    return next(matching, None)
 
 
 def layout(files: Sequence[Files]) -> str:
@@ -273,10 +261,18 @@ def _keystore(group: Files, content: bytes) -> tuple[PrivateKey, tuple[Certifica
     return pkcs12.read_keystore(content, read_secret(group.password))
 
 
-def _matching(key: PrivateKey, public_key: bytes) -> PrivateKey:
-    if private_key.public_der(key) != public_key:
-        raise MaterialError("its private key is not that of the leaf")
-    return key
+def _key_of_pem(content: bytes) -> PrivateKey | None:
+    try:
+        return private_key.from_pem(content)
+    except MaterialError:
+        return None  # Another file may give it; the manifest's sum tells that this one was altered.
+
+
+def _key_of_store(group: Pkcs12Files, content: bytes) -> PrivateKey | None:
+    try:
+        return _keystore(group, content)[0]
+    except MaterialError:
+        return None  # A truststore, or a store that does not open, which `trouble_opening` tells.
 
 
 def _compare_anchors(found: tuple[Certificate, ...], wanted: tuple[Certificate, ...]) -> str:

@@ -114,7 +114,9 @@ def _members(path: Path) -> list[Path]:
     return members
 
 
-def _read(path: Path, seen: tuple[Signature, tuple[Certificate, ...]] | None) -> tuple[Signature, tuple[Certificate, ...]]:
+def _read(
+    path: Path, seen: tuple[Signature, tuple[Certificate, ...]] | None
+) -> tuple[Signature, tuple[Certificate, ...]]:
     try:
         # A FIFO or a device would keep the reader waiting for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

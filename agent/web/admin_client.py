@@ -76,7 +76,7 @@ def _read(answer: bytes, command: str) -> dict[str, Any]:
         raise AgentError(f"the agent ended before it had answered `{command}`", advice="see its log, and ask again")
     try:
         document = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     match document:
         case {"error": {"what": str(what), "advice": str(advice)}}:

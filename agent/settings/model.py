@@ -1,0 +1,205 @@
+"""The shape of the settings; the JSON Schema for editors is made from it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from agent.core.configuration import LogFormat
+from agent.core.identity import KeyAlgorithm, Usage
+from agent.settings.scalars import Alias, DnsName, Endpoint, FileName, IpAddress, Mode, Span, Uri
+
+PREFIX = "CERT_AGENT__"
+DELIMITER = "__"
+
+
+def _algorithm(value: str) -> str:
+    known = ", ".join(KeyAlgorithm)
+    matched = re.fullmatch(r"rsa-?(\d+)", value)
+    if matched and int(matched[1]) < 2048:
+        raise ValueError(f"RSA with {matched[1]} bits is refused by Java and OpenSSL: write ec-p256, or rsa-3072")
+    if value not in {*KeyAlgorithm}:
+        raise ValueError(f"{value!r} is no key that the agent makes: write one of {known}")
+    return value
+
+
+class Part(BaseModel):
+    """A part of the settings; a key that it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpPart(Part):
+    """The local HTTP endpoint and the admin socket."""
+
+    listen: Endpoint = Field("127.0.0.1:9847", description="Address of /livez, /readyz, /healthz, /metrics, /status.")
+    allowed_hosts: list[str] = Field([], description="Host headers that are answered beside those of loopback.")
+    admin_socket: Path | None = Field(Path("/run/cert-agent/admin.sock"), description="Socket of the acting verbs.")
+    admin_group: str | None = Field(None, description="Group whose members may use the admin socket.")
+
+
+class LogPart(Part):
+    """How the log is written."""
+
+    format: LogFormat = Field(LogFormat.AUTO, description="text for people, json for machines, auto: by the terminal.")
+
+
+class LocalCaPart(Part):
+    """The embedded CA: a root and an intermediate, made on first use."""
+
+    type: Literal["local_ca"]
+    directory: Path = Field(description="Where its keys are; nobody but the agent should read them.")
+
+
+class TokenAuth(Part):
+    """Login with a token that is read each time that it is needed."""
+
+    method: Literal["token"]
+    token_file: Path | None = Field(None, description="File with the token.")
+    token_environment: str | None = Field(None, description="Name of the environment variable with the token.")
+
+
+class VaultPart(Part):
+    """A PKI mount of Vault or OpenBao."""
+
+    type: Literal["vault"]
+    addresses: list[str] = Field(min_length=1, description="Base addresses, tried in turn.")
+    mount: str = Field("pki", description="Path of the PKI mount.")
+    role: str = Field(description="Role of `sign/<role>`.")
+    auth: TokenAuth
+    namespace: str | None = None
+    ca_file: Path | None = Field(None, description="CA certificates that the server is verified with.")
+    server_name: str | None = Field(None, description="Name in the server's certificate, if not that of the address.")
+    timeout: Span = Field("30s", validate_default=True, description="Longest time for one call, addresses included.")
+
+
+IssuerPart = Annotated[LocalCaPart | VaultPart, Field(discriminator="type")]
+
+
+class SubjectPart(Part):
+    """The subject as attributes; encoded C, ST, L, O, OU, CN."""
+
+    common_name: str | None = None
+    organizational_unit: list[str] = []
+    organization: str | None = None
+    locality: str | None = None
+    state: str | None = None
+    country: str | None = Field(None, pattern="^[A-Z]{2}$")
+
+
+class SansPart(Part):
+    """Subject alternative names."""
+
+    dns: list[DnsName] = []
+    ip: list[IpAddress] = []
+    uri: list[Uri] = []
+
+
+class KeyPart(Part):
+    """The private key."""
+
+    algorithm: Annotated[str, AfterValidator(_algorithm)] = Field(
+        "ec-p256", json_schema_extra={"enum": [*KeyAlgorithm]}
+    )
+    reuse: bool = Field(False, description="Keep the key at a renewal; by default each leaf has a new one.")
+
+
+class AccessPart(Part):
+    """Owner, group and mode of written files."""
+
+    owner: str | None = None
+    group: str | None = None
+    mode: Mode | None = Field(None, description='Octal, in quotes: "0440". By default 0400 with a key, else 0444.')
+
+
+class PemPart(AccessPart):
+    """PEM files."""
+
+    format: Literal["pem"]
+    certificate: FileName | None = Field(None, description="Leaf and chain.")
+    key: FileName | None = Field(None, description="The private key, PKCS#8, unencrypted.")
+    combined: FileName | None = Field(None, description="Key, leaf and chain in one file, which cannot be torn.")
+    truststore: FileName | None = Field(None, description="The trust anchors.")
+
+
+class Pkcs12Part(AccessPart):
+    """PKCS12 stores."""
+
+    format: Literal["pkcs12"]
+    keystore: FileName | None = None
+    truststore: FileName | None = None
+    alias: Alias = "kafka"
+    password_file: Path | None = None
+    password_environment: str | None = None
+
+
+FilesPart = Annotated[PemPart | Pkcs12Part, Field(discriminator="format")]
+
+
+class TrustPart(Part):
+    """A source of trust anchors; one of the three."""
+
+    issuer: str | None = Field(None, description="The anchors of a named issuer.")
+    files: Path | None = Field(None, description="A PEM file, or a folder of them.")
+    system: Literal[True] | None = Field(None, description="The CA bundle of the operating system.")
+
+
+class CommandPart(Part):
+    """A command that tells a reader to read its files again."""
+
+    type: Literal["command"]
+    argv: list[str] = Field(min_length=1, description="Program and arguments; no shell.")
+    timeout: Span = Field("30s", validate_default=True)
+
+
+class ProvePart(Part):
+    """A listener that must serve the new leaf."""
+
+    address: Endpoint
+    within: Span = Field("10s", validate_default=True, description="How long it may take to serve a new leaf.")
+
+
+class IdentityPart(Part):
+    """One identity of this host."""
+
+    directory: Path
+    issuer: str
+    subject: str | SubjectPart = Field(
+        "", description="As Kafka prints it (CN=kafka1,OU=Brokers,O=MyOrg), or a mapping."
+    )
+    sans: SansPart = SansPart()
+    usages: list[Usage] = Field([Usage.SERVER, Usage.CLIENT], min_length=1)
+    key: KeyPart = KeyPart.model_construct(algorithm="ec-p256", reuse=False)
+    lifetime: Span
+    renew_at: float | None = Field(None, gt=0, lt=1, description="Share of the lifetime at which it is renewed.")
+    renew_before: Span | None = Field(None, description="Span before the end at which it is renewed.")
+    files: list[FilesPart] = Field(min_length=1)
+    trust: list[TrustPart] | None = Field(None, description="What this host trusts; by default its issuer's CA.")
+    peer_trust: list[TrustPart] | None = Field(None, description="What its peers trust; by default its issuer's CA.")
+    reload: list[CommandPart] = []
+    prove: list[ProvePart] = []
+
+
+class Settings(BaseSettings):
+    """The configuration of kafka-cert-agent."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", env_prefix=PREFIX, env_nested_delimiter=DELIMITER, case_sensitive=False
+    )
+
+    http: HttpPart = HttpPart()
+    log: LogPart = LogPart()
+    host: str | None = Field(
+        None, description="The host's name, where it has none that lasts: slots are drawn from it."
+    )
+    issuers: dict[str, IssuerPart] = Field(min_length=1)
+    identities: dict[str, IdentityPart] = Field(min_length=1)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the YAML file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}

@@ -1,0 +1,128 @@
+"""The small values of the settings: spans, names, addresses, modes; each says what to write instead."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+_SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_LONGEST = timedelta(days=36500)
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_MODE = re.compile(r"0?[0-7]{3}")
+_ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_LONGEST_NAME = 253
+
+
+def _span(value: Any) -> timedelta:
+    wanted = "write a span as 30d, 12h, 90s or 1h30m"
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} has no unit: {wanted}")  # noqa: TRY004 - pydantic gathers ValueError
+    matched = _SPAN.fullmatch(value.strip())
+    if not value.strip() or matched is None:
+        raise ValueError(f"{value!r} is no span: {wanted}")
+    days, hours, minutes, seconds = (int(part or 0) for part in matched.groups())
+    try:
+        span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except OverflowError:
+        span = _LONGEST * 2
+    if not timedelta(0) < span <= _LONGEST:
+        raise ValueError(f"{value!r} is not between a second and a hundred years: {wanted}")
+    return span
+
+
+Span = Annotated[
+    timedelta,
+    BeforeValidator(_span),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "examples": ["30d", "1h30m"]}),
+]
+
+
+def dns_name(name: str, *, wildcard: bool = True) -> str:
+    """Return a host name in lower case; raise `ValueError` for what is none (RFC 1123, RFC 6125 for a wildcard)."""
+    if not name.isascii():
+        raise ValueError(f"{name!r} is not ASCII: write it in its IDNA form, xn--…")
+    labels = name.removeprefix("*.").split(".") if wildcard else name.split(".")
+    if not name or len(name) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(f"{name!r} is no host name: write labels of letters, digits and hyphens, joined by dots")
+    if _is_address(name):
+        raise ValueError(f"{name!r} is an IP address: write it under `ip`")
+    return name.lower()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _address(text: str) -> str:
+    if not _is_address(text):
+        raise ValueError(f"{text!r} is no IP address: write one as 192.0.2.1 or 2001:db8::1")
+    return str(ipaddress.ip_address(text))
+
+
+def _uri(text: str) -> str:
+    if not text.isascii() or not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S+", text):
+        raise ValueError(f"{text!r} is no URI: write one as spiffe://example.com/kafka")
+    return text
+
+
+def _file_name(name: str) -> str:
+    if "/" in name or "\0" in name:
+        raise ValueError(f"{name!r} leaves the directory: write a plain file name, and the folder as `directory`")
+    if not name or name.startswith("."):
+        raise ValueError(f"{name!r} begins with a dot, as the agent's own files do: write another name")
+    if name == "generation.json":
+        raise ValueError(f"{name!r} is the name of a generation's manifest: write another name")
+    return name
+
+
+def _mode(value: Any) -> int:
+    if not isinstance(value, str) or not _MODE.fullmatch(value):
+        raise ValueError(f'{value!r} is no mode: write it octal and in quotes, as "0440"')
+    return int(value, 8)
+
+
+def _alias(alias: str) -> str:
+    if not _ALIAS.fullmatch(alias):
+        raise ValueError(f"{alias!r} is no alias: write lower-case letters, digits, dot, hyphen; Java lower-cases them")
+    return alias
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Take `host:port` or `[ipv6]:port` apart; raise `ValueError` for anything else."""
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    wanted = "write host:port, as localhost:9093 or [::1]:9093"
+    if not colon or not host or not port.isdecimal() or (":" in host) != bracketed:
+        raise ValueError(f"{address!r} is no address: {wanted}")
+    if not 1 <= int(port) <= 65535:
+        raise ValueError(f"port {port} does not exist: write one between 1 and 65535")
+    if bracketed and not _is_address(host):
+        raise ValueError(f"{address!r} is no address: {wanted}")
+    if not bracketed and not _is_address(host):
+        host = dns_name(host, wildcard=False)
+    return host, int(port)
+
+
+def _endpoint(address: str) -> str:
+    host_and_port(address)
+    return address
+
+
+DnsName = Annotated[str, AfterValidator(dns_name)]
+IpAddress = Annotated[str, AfterValidator(_address)]
+Uri = Annotated[str, AfterValidator(_uri)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+Mode = Annotated[int, BeforeValidator(_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})]
+Alias = Annotated[str, AfterValidator(_alias)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
