@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from agent.core.configuration import Configuration
     from agent.daemon.agent import About
+    from agent.wiring.client import Desk
 
 DONE = 0
 FAILED = 1
@@ -105,7 +106,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# --- verbs that act -------------------------------------------------------------------------
+# --- verbs ----------------------------------------------------------------------------------
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -118,42 +119,23 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _once(options: argparse.Namespace) -> int:
-    from agent.wiring.client import once
-
-    configuration = _loaded_for_verb(options)
-    return _in_loop(once(configuration, _about(configuration), _say))
+    return _in_loop(_desk(options).once())
 
 
 def _renew(options: argparse.Namespace) -> int:
-    from agent.wiring.client import renew
-
-    configuration = _loaded_for_verb(options)
-    work = renew(configuration, _about(configuration), _say, options.identity, discard_edits=options.discard_edits)
-    return _in_loop(work)
+    return _in_loop(_desk(options).renew(options.identity, discard_edits=options.discard_edits))
 
 
 def _roll_back(options: argparse.Namespace) -> int:
-    from agent.wiring.client import roll_back
-
-    configuration = _loaded_for_verb(options)
-    return _in_loop(roll_back(configuration, _about(configuration), _say, options.identity, options.to))
-
-
-# --- verbs that tell ------------------------------------------------------------------------
+    return _in_loop(_desk(options).roll_back(options.identity, options.to))
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from agent.wiring.client import plan
-
-    configuration = _loaded_for_verb(options)
-    return _in_loop(plan(configuration, _about(configuration), _say))
+    return _in_loop(_desk(options).plan())
 
 
 def _status(options: argparse.Namespace) -> int:
-    from agent.wiring.client import status
-
-    configuration = _loaded_for_verb(options)
-    return _in_loop(status(configuration, _about(configuration), _say, as_json=options.json))
+    return _in_loop(_desk(options).status(as_json=options.json))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -187,12 +169,13 @@ def _load(options: argparse.Namespace) -> Configuration:
     return load(Path(options.config), os.environ, os.uname().nodename)
 
 
-def _loaded_for_verb(options: argparse.Namespace) -> Configuration:
+def _desk(options: argparse.Namespace) -> Desk:
     from agent.host.log import configure
+    from agent.wiring.client import Desk
 
     configuration = _load(options)
     configure(configuration.log_format)
-    return configuration
+    return Desk(configuration, _about(configuration), _say)
 
 
 def _about(configuration: Configuration) -> About:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from agent.core.certificate import Certificate
 from agent.errors import MaterialError
+from agent.keystores import private_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +37,12 @@ _JAVA_PASSWORD = re.compile(r"[ -~]+")
 def keystore(key: PrivateKey, chain: Sequence[Certificate], alias: str, password: str) -> bytes:
     """Return a store with one entry: the key and its whole chain, leaf first.
 
-    Java lower-cases aliases; the settings allow no others. Raise `MaterialError` for a password
-    that Java could not use.
+    Java lower-cases aliases; the settings allow no others. Raise `MaterialError` for a key that is
+    not the leaf's, and for a password that Java could not use.
     """
     leaf, *others = chain
+    if private_key.public_der(key) != leaf.public_key:
+        raise MaterialError("the private key is not that of the leaf")
     return pkcs12.serialize_key_and_certificates(
         alias.encode(), key, leaf.x509, [other.x509 for other in others], _encryption(password)
     )

@@ -77,8 +77,8 @@ def render(files: Sequence[Files], material: Material) -> tuple[Rendered, ...]:
     """Return every file that is wanted, in the order of the settings.
 
     PKCS12 draws new salts, so the same material gives other bytes each time. Raise
-    `MaterialError` when a password cannot be read, when a PKCS12 reader could not use it, or when
-    a truststore would be empty.
+    `MaterialError` when a password cannot be read or Java could not use it, when a keystore's key
+    is not that of the leaf, or when a truststore would be empty.
     """
     return tuple(
         Rendered(

@@ -48,6 +48,9 @@ class AdminHandler(Protocol):
     async def roll_back(self, identity: str | None, to: int | None) -> tuple[str, ...]:
         """Go back to the generation before, or the one numbered; return a sentence for each thing done."""
 
+    async def once(self) -> tuple[str, ...]:
+        """Do what is due now; return a sentence for each identity."""
+
     async def plan(self) -> tuple[str, ...]:
         """Tell what would be done."""
 
@@ -212,6 +215,9 @@ class AdminServer:
                 identity, to = _take(arguments, "identity", str), _take(arguments, "to", int)
                 _expect_none(arguments)
                 return {"lines": await self._handler.roll_back(identity, to)}
+            case "once":
+                _expect_none(arguments)
+                return {"lines": await self._handler.once()}
             case "plan":
                 _expect_none(arguments)
                 return {"lines": await self._handler.plan()}

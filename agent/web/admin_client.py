@@ -26,7 +26,7 @@ class NobodyListensError(AgentError):
 async def ask(path: Path, command: str, *, within: timedelta = LONGEST_COMMAND, **arguments: Any) -> dict[str, Any]:
     """Have a running agent do a command, and return its answer.
 
-    The commands: `renew` (identity, discard_edits), `rollback` (identity, to) and `plan` answer
+    The commands: `renew` (identity, discard_edits), `rollback` (identity, to), `once` and `plan` answer
     `{"lines": [...]}`; `status` answers `{"status": {...}}`, the document of `/status`.
 
     Raise `NobodyListensError` when no agent runs, and `AgentError` with the agent's own words when

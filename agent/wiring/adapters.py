@@ -47,10 +47,6 @@ class Adapters:
                 self._sources[spec] = source
         return left
 
-    def keeps(self, wanted: Wanted) -> bool:
-        """Whether an identity is configured as it was, with all that it refers to."""
-        return self.configuration.identities.get(wanted.name) == wanted
-
     def specs(self, wanted: Wanted) -> dict[str, IssuerSpec]:
         """Return the settings of every issuer that an identity refers to."""
         names = {wanted.issuer}
@@ -108,7 +104,7 @@ class Adapters:
             case LocalCaSpec():
                 from agent.issuers.local_ca import LocalCa
 
-                return LocalCa(spec, self._clock)
+                return LocalCa(spec, self._clock, read_only=self._read_only)
             case VaultSpec():
                 from agent.issuers.vault import Vault
 

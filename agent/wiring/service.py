@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from agent.daemon.agent import HEARTBEAT, Agent
 from agent.errors import AgentError, ConfigurationError
 from agent.host.sd_notify import SdNotifier, watchdog_interval
 from agent.wiring.adapters import Adapters, close
+from agent.wiring.clock import utc_now
 from agent.wiring.locks import Locks
 from agent.wiring.verbs import Verbs
 
@@ -22,6 +24,28 @@ if TYPE_CHECKING:
 
     from agent.core.configuration import Configuration
     from agent.daemon.agent import About
+
+
+async def serve(
+    configuration: Configuration,
+    load: Callable[[], Configuration],
+    about: About,
+    environment: Mapping[str, str],
+) -> bool:
+    """Keep what is configured until a signal ends it; `load` reads the configuration again at SIGHUP.
+
+    Raise `AgentError` when the agent cannot start.
+    """
+    allow_many_files()
+    await Service(configuration, load, about, utc_now, environment).run()
+    return True
+
+
+def allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: each identity holds a lock, and some have listeners."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Service:
@@ -81,13 +105,14 @@ class Service:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         """Open the admin socket and the HTTP endpoint, before anything is touched: an address may be taken."""
+        from agent.host.peer import Gate
         from agent.web.admin import AdminServer
         from agent.web.server import WebServer
 
         http = self._configuration.http
         verbs = Verbs(lambda: self._agent.keepers, self._agent.status)
         if http.admin_socket is not None:
-            await stack.enter_async_context(AdminServer(http.admin_socket, http.admin_group, verbs))
+            await stack.enter_async_context(AdminServer(http.admin_socket, Gate(http.admin_group), verbs))
         server = await stack.enter_async_context(WebServer(http, self._agent.status))
         self._log.info(f"open {server.url}status, {server.url}readyz?verbose or {server.url}metrics")
 

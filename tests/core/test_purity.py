@@ -51,26 +51,27 @@ class _Impurities(ast.NodeVisitor):
     def __init__(self) -> None:
         self.found: list[str] = []
 
-    def visit_If(self, node: ast.If) -> None:  # noqa: N802 - ast's own manner
+    def visit_If(self, node: ast.If) -> None:
         """Leave out what only a type checker runs."""
-        if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
-            self.generic_visit(node)
+        for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for statement in node.orelse if for_types else [node.test, *node.body, *node.orelse]:
+            self.visit(statement)
 
-    def visit_Import(self, node: ast.Import) -> None:  # noqa: N802 - ast's own manner
+    def visit_Import(self, node: ast.Import) -> None:
         """Note an import of a module that is the world."""
         for name in node.names:
             self._note_module(node, name.name)
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802 - ast's own manner
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """Note an import from a module that is the world."""
         self._note_module(node, node.module or "")
 
-    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802 - ast's own manner
+    def visit_Name(self, node: ast.Name) -> None:
         """Note a builtin that reaches out, also where it is only passed on."""
         if node.id in TOUCHING:
             self._note(node, node.id)
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:  # noqa: N802 - ast's own manner
+    def visit_Attribute(self, node: ast.Attribute) -> None:
         """Note a clock or a path's method, also where it is only passed on."""
         if (node.attr in CLOCKS and _is_clock(node.value)) or node.attr in METHODS:
             self._note(node, ast.unparse(node))
@@ -121,6 +122,7 @@ def test_every_module_of_the_core_is_looked_at() -> None:
         "def read(path):\n    with open(path) as stream:\n        return stream.read()",
         "def read(path):\n    return path.read_text()",
         "print('here')",
+        "if TYPE_CHECKING:\n    pass\nelse:\n    import time",
     ],
 )
 def test_impurity_is_found(source: str) -> None:

@@ -208,6 +208,12 @@ def test_stores_refuse_a_password_that_java_could_not_use(identity: Identity, pa
         assert not password or password not in caught.value.diagnosis()
 
 
+def test_keystore_refuses_a_key_that_is_not_the_leafs(identity: Identity) -> None:
+    """A pair that does not match is no keystore."""
+    with pytest.raises(MaterialError, match="not that of the leaf"):
+        stores.keystore(make_key(), identity.chain, "kafka", PASSWORD)
+
+
 def test_truststore_of_nothing_is_refused() -> None:
     """A truststore without an anchor would trust nobody."""
     with pytest.raises(MaterialError, match="no trust anchor"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -87,8 +88,9 @@ def test_render_pairs_key_and_certificate_as_openssl_sees_it(
     for name, content in rendered(files, material).items():
         (tmp_path / name).write_bytes(content)
     openssl = need("openssl")
+    path = str(tmp_path / "tls.pem")
     of_key, of_leaf = (
-        subprocess.run([openssl, *command, tmp_path / "tls.pem"], capture_output=True, check=True).stdout
+        subprocess.run([openssl, *command, path], capture_output=True, check=True).stdout
         for command in (["pkey", "-pubout", "-in"], ["x509", "-noout", "-pubkey", "-in"])
     )
     assert of_key == of_leaf
@@ -158,7 +160,9 @@ def test_trouble_names_another_identity(files: tuple[Files, ...], material: Mate
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("content", [b"", b"\x30\x82", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x30\x82", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
 def test_trouble_names_what_is_broken(files: tuple[Files, ...], material: Material, name: str, content: bytes) -> None:
     """Nothing, half a store and garbage in PEM are trouble in every format."""
     assert rendering.trouble(files, name, content, material)
@@ -177,11 +181,25 @@ def test_trouble_names_a_chain_out_of_order(files: tuple[Files, ...], material: 
     assert "chain" in rendering.trouble(files, "tls.crt", turned, material)
 
 
-@pytest.mark.parametrize("name", ["tls.key", "tls.pem", "keystore.p12"])
+@pytest.mark.parametrize("name", ["tls.key", "tls.pem"])
 def test_trouble_names_another_key(files: tuple[Files, ...], material: Material, name: str) -> None:
     """The right chain with a wrong key is trouble."""
-    mixed = rendered(files, replace(material, key=make_key()))[name]
+    mixed = rendered((PEM,), replace(material, key=make_key()))[name]
     assert "private key" in rendering.trouble(files, name, mixed, material)
+
+
+def test_trouble_names_another_key_in_a_keystore(files: tuple[Files, ...], material: Material) -> None:
+    """A keystore for the same names, of a key made anew, is trouble."""
+    key = make_key()
+    leaf = Ca.root().leaf(make_request(), key)
+    other = rendered(files, replace(material, key=key, chain=(leaf,)))["keystore.p12"]
+    assert "private key" in rendering.trouble(files, "keystore.p12", other, material)
+
+
+def test_render_refuses_a_keystore_whose_key_is_not_the_leafs(files: tuple[Files, ...], material: Material) -> None:
+    """What a CA signed for another key makes no keystore."""
+    with pytest.raises(MaterialError, match="not that of the leaf"):
+        rendering.render(files, replace(material, key=make_key()))
 
 
 @pytest.mark.parametrize("name", ["ca.crt", "truststore.p12"])
@@ -292,43 +310,48 @@ def test_layout_is_the_same_for_what_is_the_same(files: tuple[Files, ...], tmp_p
     assert rendering.layout((PemFiles(key="k", access=Access(mode=0o400)),)) == rendering.layout((PemFiles(key="k"),))
 
 
+def run_python(program: str) -> str:
+    """Run a program in a Python of its own, with another hash seed, and return what it printed."""
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def test_layout_is_stable_across_processes() -> None:
     """It is compared after a restart, so it comes out the same in another process with another hash seed."""
-    program = "; ".join(
-        (
-            "from agent.core.configuration import PemFiles",
-            "from agent.stores import rendering",
-            "print(rendering.layout((PemFiles('tls.crt', 'tls.key', 'tls.pem', 'ca.crt'),)))",
-        )
-    )
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert printed.stdout.strip() == rendering.layout((PEM,))
+    program = """
+        from agent.core.configuration import PemFiles
+        from agent.stores import rendering
+        print(rendering.layout((PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt"),)))
+    """
+    assert run_python(program) == rendering.layout((PEM,))
 
 
 def test_is_truststore_tells_by_the_settings(files: tuple[Files, ...]) -> None:
     """Only files that the settings name as truststores are so."""
-    assert {name for name in (*NAMES, "unknown") if rendering.is_truststore(files, name)} == {"ca.crt", "truststore.p12"}
+    assert {name for name in (*NAMES, "unknown") if rendering.is_truststore(files, name)} == {
+        "ca.crt",
+        "truststore.p12",
+    }
 
 
-def test_pem_alone_imports_no_pkcs12() -> None:
-    """PKCS12 costs memory, so an identity with PEM files alone never loads it."""
-    program = "; ".join(
-        (
-            "import sys",
-            "from agent.core.configuration import PemFiles",
-            "from agent.keystores import private_key",
-            "from agent.stores import rendering",
-            "from tests.stores.test_rendering import PEM, make_material",
-        )
-    )
-    checks = (
-        "before = 'agent.keystores.pkcs12' in sys.modules",
-    )
-    assert program
-    assert checks
+def test_pem_alone_loads_no_pkcs12() -> None:
+    """PKCS12 costs memory, so whoever has PEM files alone never loads it, from the rendering to the reading back."""
+    program = """
+        import sys
+        from agent.core.configuration import PemFiles
+        from agent.stores import rendering
+        from tests.material import Ca, make_key, make_request
+        root, key = Ca.root(), make_key()
+        leaf = root.leaf(make_request(), key)
+        material = rendering.Material(key, (leaf,), (root.certificate,))
+        files = (PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt"),)
+        contents = {file.name: file.content for file in rendering.render(files, material)}
+        assert not any(rendering.trouble(files, name, content, material) for name, content in contents.items())
+        assert rendering.read_key(files, contents, public_key=leaf.public_key)
+        print([name for name in sys.modules if "pkcs12" in name and "_rust" not in name])
+    """
+    assert run_python(program) == "[]"
