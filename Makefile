@@ -75,10 +75,10 @@ test: dev ## Every test, with coverage: 100 % of agent/core, 95 % of all
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty --fail-under=95
 	@$(BIN)/coverage report --skip-covered --skip-empty --include='agent/core/*' --fail-under=100
-	@tail -n 1 var/test.log
+	@grep -E ' in [0-9.]+s' var/test.log | tail -n 1
 
 bench: dev ## Measure memory, start, idle wake-ups and a fleet of identities
-	@$(BIN)/python bench/run.py
+	@$(BIN)/python -m bench.run
 
 # --- upkeep ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Imported only where such a store is configured.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -76,7 +77,10 @@ def read_truststore(content: bytes, password: str) -> tuple[Certificate, ...]:
 
 def _open(content: bytes, password: str) -> pkcs12.PKCS12KeyAndCertificates:
     try:
-        return pkcs12.load_pkcs12(content, password.encode())
+        with warnings.catch_warnings():
+            # A store that is BER and not DER is worth a warning to the library; readers open it all the same.
+            warnings.simplefilter("ignore")
+            return pkcs12.load_pkcs12(content, password.encode())
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise MaterialError("the PKCS12 store does not open with its password, or is none") from None
 

@@ -150,6 +150,15 @@ def test_read_truststore_reads_what_keytool_added(identity: Identity, tmp_path: 
     assert set(stores.read_truststore(path.read_bytes(), PASSWORD)) == set(identity.anchors)
 
 
+@pytest.mark.slow
+def test_read_truststore_reads_what_an_older_java_wrote(identity: Identity, tmp_path: Path) -> None:
+    """A truststore in the older encryption, RC2 and 3DES with a MAC of SHA-1, is read too: Java 8 writes such."""
+    path, added = tmp_path / "truststore.p12", tmp_path / "added.der"
+    added.write_bytes(identity.anchors[1].der)
+    keytool("-J-Dkeystore.pkcs12.legacy", "-importcert", "-noprompt", "-file", added, "-keystore", path)
+    assert stores.read_truststore(path.read_bytes(), PASSWORD) == identity.anchors[1:]
+
+
 def test_keystore_is_what_openssl_opens_and_java_8u301_can(identity: Identity, tmp_path: Path) -> None:
     """OpenSSL finds key and chain, encrypted by PBES2 with AES-256-CBC and with a MAC of SHA-256."""
     path = tmp_path / "keystore.p12"

@@ -88,17 +88,15 @@ def test_render_pairs_key_and_certificate_as_openssl_sees_it(
     for name, content in rendered(files, material).items():
         (tmp_path / name).write_bytes(content)
     openssl = need("openssl")
-    path = str(tmp_path / "tls.pem")
-    of_key, of_leaf = (
-        subprocess.run([openssl, *command, path], capture_output=True, check=True).stdout
-        for command in (["pkey", "-pubout", "-in"], ["x509", "-noout", "-pubkey", "-in"])
-    )
-    assert of_key == of_leaf
+    combined = tmp_path / "tls.pem"
+    of_key = subprocess.run([openssl, "pkey", "-pubout", "-in", combined], capture_output=True, check=True)
+    of_leaf = subprocess.run([openssl, "x509", "-noout", "-pubkey", "-in", combined], capture_output=True, check=True)
+    assert of_key.stdout == of_leaf.stdout
 
     moment = str(int(material.chain[0].not_before.timestamp()) + 60)
-    command = [openssl, "verify", "-attime", moment, "-CAfile", tmp_path / "ca.crt"]
+    command: list[str | Path] = [openssl, "verify", "-attime", moment, "-CAfile", tmp_path / "ca.crt"]
     verified = subprocess.run(
-        [*command, "-untrusted", tmp_path / "tls.pem", tmp_path / "tls.crt"], capture_output=True, check=False
+        [*command, "-untrusted", combined, tmp_path / "tls.crt"], capture_output=True, check=False
     )
     assert verified.returncode == 0, verified.stderr
 
