@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds that anything may take to come up; far beyond what is measured."""
 
 _TICK = os.sysconf("SC_CLK_TCK")

@@ -47,7 +47,13 @@ if TYPE_CHECKING:
     from bench.processes import Process
     from tests.servers.openbao import OpenBao
 
-BAO_POLICY = 'path "pki/issue/kafka" { capabilities = ["update"] }'
+BAO_POLICY = """
+path "pki/issue/kafka" { capabilities = ["update"] }
+path "auth/token/lookup-self" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+"""
+"""`bao agent` looks its own token up before it does anything."""
+
 SETTLED = 3.0
 """Seconds after the first store until memory is looked at: reads and imports of the start are over."""
 

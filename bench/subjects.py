@@ -83,7 +83,7 @@ def write_bao_configuration(directory: Path, address: str, token: str, hosts: Se
         'auto_auth { method "token_file" { config = { token_file_path = "' + str(directory / "token") + '" } } }',
     ]
     for host in hosts:
-        asked = f'"pki/issue/kafka" "common_name={host}" "ttl=720h"'
+        asked = f'"pki/issue/kafka" "common_name={host}" "ttl=720h" "key_type=ec" "key_bits=256"'
         contents = f"{{{{ with pkiCert {asked} }}}}{{{{ .Key }}}}{{{{ .Cert }}}}{{{{ .CA }}}}{{{{ end }}}}"
         parts.append(
             f"template {{\n  contents = {json.dumps(contents)}\n"

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 LOOK = 0.05
 """Seconds between two looks for something that is awaited."""
 
-PATIENCE = 10.0
-"""Seconds that `reload` waits for the listener's word."""
-
 LONGEST_CALL = 5.0
 """Seconds for which a connection may be silent."""
 
@@ -149,9 +146,9 @@ def serve(pem: Path, address: str, pid_file: Path) -> int:
                 acknowledge(pid_file, f"{told} {word}")
 
 
-def reload(pid_file: Path) -> int:
-    """Tell the listener to read its file anew; return 0 when it says that it serves it."""
-    end = time.monotonic() + PATIENCE
+def reload(pid_file: Path, within: float) -> int:
+    """Tell the listener to read its file anew; return 0 when it says, within the seconds given, that it serves it."""
+    end = time.monotonic() + within
     directory = os.open(pid_file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         # One at a time, so that the next word is the answer to this signal.
@@ -240,12 +237,13 @@ def main() -> int:
     server.add_argument("--file", default="tls.pem", help="key and chain in one PEM file there (default: %(default)s)")
     server.add_argument("--address", default="localhost:9843", help="host:port (default: %(default)s)")
     teller = verbs.add_parser("reload", help="have it read the file anew, and wait until it has")
+    teller.add_argument("--within", type=float, default=10, help="seconds to wait for its word (default: %(default)s)")
     for verb in (server, teller):
         verb.add_argument("--pid-file", type=Path, required=True)
     given = parser.parse_args()
     if given.verb == "serve":
         return serve(given.directory / given.file, given.address, given.pid_file)
-    return reload(given.pid_file)
+    return reload(given.pid_file, given.within)
 
 
 if __name__ == "__main__":

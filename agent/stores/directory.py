@@ -21,13 +21,14 @@ from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation
 from agent.core.record import Record
 from agent.errors import MaterialError, StoreError
 from agent.net.durable import sync_directory, write_durably
-from agent.net.threads import in_thread
+from agent.net.threads import Arguments, Result, in_thread
 from agent.stores import journal, rendering
 from agent.stores.atomic import on_disk, preserve, read_bounded, remove_orphans, replace_link
 from agent.stores.generations import FOLDER, Generations, records
 from agent.stores.pending import PendingFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from agent.core.configuration import Wanted
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
 
 CURRENT = ".current"
 _TARGET = re.compile(re.escape(FOLDER) + r"/([0-9]{6,12})")
+
+
+async def _in_thread(work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    """Run blocking work to its end; what is wrong with the material is a failure of the store to its caller."""
+    try:
+        return await in_thread(work, *args, **kwargs)
+    except MaterialError as error:
+        raise StoreError(error.what, advice=error.advice) from error
 
 
 class DirectoryStore:
@@ -63,44 +72,44 @@ class DirectoryStore:
 
     async def read(self) -> Disk:
         """Read what is there."""
-        return await in_thread(self._read)
+        return await _in_thread(self._read)
 
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
         """Write a key, its CSR and a token before any CA is asked."""
-        return await in_thread(self._begin, request, issuer, now, reuse_key)
+        return await _in_thread(self._begin, request, issuer, now, reuse_key)
 
     async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
         """Write down what the CA answered."""
         answered = replace(pending, issued=issued)
-        await in_thread(self._pending.keep_answer, answered)
+        await _in_thread(self._pending.keep_answer, answered)
         return answered
 
     async def drop_pending(self) -> None:
         """Forget the pending key and its answer."""
-        await in_thread(self._pending.drop)
+        await _in_thread(self._pending.drop)
 
     async def stage(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
         """Write a whole generation that nobody reads yet."""
-        return await in_thread(self._stage, draft, now)
+        return await _in_thread(self._stage, draft, now)
 
     async def switch(self, number: int) -> None:
         """Make a written generation current by one rename."""
-        await in_thread(self._switch, number)
+        await _in_thread(self._switch, number)
 
     async def discard(self, number: int) -> None:
         """Remove a generation that is not current."""
         if number == self._current_number():
             raise StoreError(f"generation {number} is current and stays", advice="switch to another first")
-        await in_thread(self._generations.remove, number)
+        await _in_thread(self._generations.remove, number)
 
     async def load(self) -> Record:
         """Return what was noted."""
-        return await in_thread(self._load)
+        return await _in_thread(self._load)
 
     async def save(self, record: Record) -> None:
         """Note it durably."""
         if record != self._record:
-            await in_thread(self._save, record)
+            await _in_thread(self._save, record)
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,16 +12,14 @@ import pytest
 from agent.core.configuration import RenewalPolicy
 from agent.core.generation import Cause, Damage, FileDamage
 from agent.core.schedule import EARLIEST, LATEST
-from agent.core.status import Health
 from agent.errors import AgentError, IssuerRefusedError, IssuerUnavailableError
 from tests.daemon.world import ADDRESS, WANTED, World
 from tests.material import NOW, Ca, make_key, make_request
 
 if TYPE_CHECKING:
-    from agent.keystores.material import PrivateKey
-
     from agent.core.certificate import Certificate
     from agent.core.generation import Pending
+    from agent.keystores.material import PrivateKey
 
 DAY = timedelta(days=1)
 
@@ -30,7 +29,7 @@ async def world() -> World:
     """A world whose identity is issued, switched to, served and settled."""
     world = World()
     await world.keeper.turn()
-    assert world.status.settled
+    assert settled(world)
     return world
 
 
@@ -42,8 +41,8 @@ async def test_a_new_identity_is_issued_switched_told_and_proven() -> None:
     assert world.ca.calls == 1
     assert world.current.cause is Cause.LEAF
     assert world.listener.serves == world.current.leaf.fingerprint
-    assert world.status.health is Health.PASS
-    assert world.status.settled
+    assert world.status.health == "pass"
+    assert settled(world)
     assert world.store.pending is None
 
 
@@ -56,9 +55,9 @@ async def test_a_year_is_kept_without_an_expired_moment(world: World) -> None:
         assert leaf.not_before <= world.now < leaf.not_after
         if leaf != seen[-1]:
             age = (world.now - seen[-1].not_before) / (seen[-1].not_after - seen[-1].not_before)
-            assert EARLIEST <= age <= LATEST + 0.001
+            assert EARLIEST <= age <= LATEST + 0.003
             seen.append(leaf)
-        world.now = max(plan.wake_at, world.now + timedelta(minutes=30))
+        world.now = max(plan.wake_at, world.now + timedelta(hours=2))
     assert 365 / 21 <= len(seen) <= 365 / 18 + 1
     assert world.ca.calls == len(seen)
 
@@ -77,7 +76,10 @@ async def test_a_ca_that_is_down_is_asked_at_least_ten_times_before_expiry(world
     """The old leaf stays in use while the ladder is climbed."""
     end = world.current.leaf.not_after
     world.ca.script = [IssuerUnavailableError("connection refused") for _ in range(10_000)]
-    await world.live_until(end)
+    world.now += 20 * DAY
+    while world.now < end:
+        plan = await world.keeper.turn()
+        world.now = max(plan.wake_at, world.now + timedelta(minutes=20))
     assert world.ca.calls - 1 >= 10
     assert world.store.current == 1
 
@@ -86,6 +88,7 @@ async def test_the_emergency_lane_asks_every_minute_although_refused(world: Worl
     """In the last twentieth the slow pace after a refusal no longer counts."""
     leaf = world.current.leaf
     world.ca.script = [IssuerRefusedError("role unknown") for _ in range(10_000)]
+    world.now = leaf.not_after - timedelta(hours=31)
     await world.live_until(leaf.not_after - timedelta(hours=30))
     calls = world.ca.calls
     await world.live_until(leaf.not_after - timedelta(hours=29))
@@ -101,10 +104,11 @@ async def test_the_emergency_lane_overrides_no_proof(world: World) -> None:
 
     end = world.current.leaf.not_after
     world.ca.script = [other_name for _ in range(10_000)]
+    world.now = end - timedelta(hours=1)
     await world.live_until(end - timedelta(minutes=1))
     assert world.store.current == 1
     assert any("DNS SANs" in finding for finding in world.status.findings)
-    assert world.status.health is Health.FAIL
+    assert world.status.health == "fail"
 
 
 def _wrong_key(world: World, pending: Pending, _key: PrivateKey) -> tuple[Certificate, ...]:
@@ -157,7 +161,7 @@ async def test_after_a_wrong_answer_a_good_one_is_asked_for(world: World) -> Non
     await world.live_until(world.now + timedelta(minutes=10))
     assert world.switches == [1, 2]
     assert world.status.findings == ()
-    assert world.status.health is Health.PASS
+    assert world.status.health == "pass"
 
 
 async def test_a_leaf_from_the_future_is_kept_until_its_time_comes(world: World) -> None:
@@ -197,8 +201,8 @@ async def test_a_refuted_generation_is_tried_again_and_not_paid_for_again(world:
     await world.live_until(world.now + timedelta(hours=2))
     assert world.current.leaf == refuted
     assert world.ca.calls == 2
-    assert world.status.settled
-    assert world.status.health is Health.PASS
+    assert settled(world)
+    assert world.status.health == "pass"
 
 
 async def test_a_refuted_first_generation_is_held_and_told() -> None:
@@ -208,7 +212,7 @@ async def test_a_refuted_first_generation_is_held_and_told() -> None:
     world.listener.deaf = True
     await world.live_until(NOW + timedelta(hours=1))
     assert world.switches == [1]
-    assert world.status.health is Health.FAIL
+    assert world.status.health == "fail"
     assert world.listener.reloads > 3
     assert world.ca.calls == 1
 
@@ -218,11 +222,11 @@ async def test_a_listener_that_is_down_keeps_the_switch_and_is_asked_again(world
     world.listener.down = True
     await world.keeper.renew()
     assert world.switches == [1, 2]
-    assert not world.status.settled
+    assert not settled(world)
     assert any(ADDRESS in why for why in world.status.not_ready)
     world.listener.down = False
     await world.live_until(world.now + timedelta(minutes=2))
-    assert world.status.settled
+    assert settled(world)
     assert world.ca.calls == 2
 
 
@@ -230,11 +234,11 @@ async def test_a_reload_that_fails_is_repeated_and_issues_nothing(world: World) 
     """A renewal is done when its reload succeeded; until then nothing new is asked of the CA."""
     world.listener.reload_trouble = "exit code 3"
     await world.keeper.renew()
-    assert not world.status.settled
+    assert not settled(world)
     assert world.status.not_ready
     world.listener.reload_trouble = ""
     await world.live_until(world.now + timedelta(minutes=2))
-    assert world.status.settled
+    assert settled(world)
     assert world.ca.calls == 2
 
 
@@ -257,7 +261,7 @@ async def test_a_lost_key_is_replaced_by_a_new_leaf(world: World, loss: str) -> 
     await world.keeper.turn()
     assert world.ca.calls == 2
     assert world.current.cause is Cause.LEAF
-    assert world.status.health is Health.PASS
+    assert world.status.health == "pass"
 
 
 async def test_a_changed_identity_is_renewed_at_once(world: World) -> None:
@@ -334,12 +338,15 @@ async def test_a_rollback_by_hand_holds_the_leaf_until_its_emergency(world: Worl
     assert "generation 1" in sentence
     assert world.current.number == 1
     end = world.current.leaf.not_after
-    await world.live_until(end - 2 * DAY)
+    for _ in range(28):
+        await world.keeper.turn()
+        world.now += DAY
     assert world.ca.calls == 2
     assert any("person rolled back" in concern for concern in world.status.concerns)
-    await world.live_until(end - timedelta(hours=1))
+    world.now = end - timedelta(hours=35)
+    await world.keeper.turn()
     assert world.ca.calls == 3
-    assert world.status.health is Health.PASS
+    assert world.status.health == "pass"
 
 
 async def test_a_rollback_needs_a_generation_that_still_proves(world: World) -> None:
@@ -349,7 +356,9 @@ async def test_a_rollback_needs_a_generation_that_still_proves(world: World) -> 
     with pytest.raises(AgentError, match="is not kept"):
         await world.keeper.roll_back(17)
     first = world.current.leaf
-    await world.live_until(first.not_after + DAY)
+    world.now = first.not_after - DAY
+    await world.keeper.turn()
+    world.now = first.not_after + DAY
     with pytest.raises(AgentError, match="no longer proves"):
         await world.keeper.roll_back(1)
 
@@ -385,22 +394,29 @@ async def test_a_full_disk_is_told_and_costs_no_second_leaf(world: World) -> Non
 
 
 async def test_a_disk_that_cannot_be_read_decides_nothing(world: World) -> None:
-    """Nothing is issued for what was not seen; the status says so."""
-    import asyncio  # noqa: PLC0415 - only here does a test keep a task
-
+    """Nothing is issued for what was not seen; the status says so, until the disk can be read again."""
     world.store.blind = "input/output error"
     keeping = asyncio.create_task(world.keeper.keep())
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns()
     assert world.ca.calls == 1
-    assert world.status.health is Health.FAIL
     assert "input/output error" in world.status.not_ready[0]
+    assert world.status.health == "fail"
     world.store.blind = ""
     world.keeper.wake()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert world.status.health is Health.PASS
+    await turns()
+    assert world.status.health == "pass"
     keeping.cancel()
+
+
+def settled(world: World) -> bool:
+    """Return whether the current generation is shown to be in use."""
+    return world.status.settled
+
+
+async def turns() -> None:
+    """Let other tasks come as far as they can without a clock."""
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 async def test_a_clock_that_was_far_ahead_holds_nothing_up(world: World) -> None:
@@ -420,7 +436,7 @@ async def test_an_expired_leaf_is_renewed_after_a_long_sleep(world: World) -> No
     world.now += 45 * DAY
     await world.keeper.turn()
     assert world.current.leaf.not_after > world.now
-    assert world.status.health is Health.PASS
+    assert world.status.health == "pass"
 
 
 async def test_renew_at_sets_the_share() -> None:

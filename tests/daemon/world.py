@@ -19,12 +19,11 @@ from agent.errors import AgentError, ReloadError, StoreError, TrustError
 from tests.material import NOW, Ca, make_key, make_request
 
 if TYPE_CHECKING:
-    from agent.keystores.material import PrivateKey
-
     from agent.core.certificate import Certificate
     from agent.core.generation import Draft
     from agent.core.identity import Request
     from agent.core.status import IdentityStatus
+    from agent.keystores.material import PrivateKey
 
 ADDRESS = "localhost:9093"
 

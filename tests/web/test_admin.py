@@ -78,6 +78,10 @@ class Commands:
         self.done.append(("rollback", identity, to))
         return ("rolled back",)
 
+    async def once(self) -> tuple[str, ...]:
+        """Do what is due."""
+        return ("broker: done",)
+
     async def plan(self) -> tuple[str, ...]:
         """Tell the plan."""
         return ("broker: nothing is due", "client: nothing is due")
@@ -127,6 +131,7 @@ async def test_each_command_reaches_the_agent_with_its_arguments(path: Path, com
         assert await ask(path, "rollback", identity="broker", to=41) == {"lines": ["rolled back"]}
         assert await ask(path, "rollback", identity=None, to=None) == {"lines": ["rolled back"]}
         assert (await ask(path, "plan"))["lines"] == ["broker: nothing is due", "client: nothing is due"]
+        assert (await ask(path, "once"))["lines"] == ["broker: done"]
     assert commands.done == [
         ("renew", "broker", True),
         ("renew", None, False),
