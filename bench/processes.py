@@ -30,9 +30,9 @@ class Process:
         self._log = log
 
     def resident_mb(self) -> float:
-        """Return what is resident now, in MB of 1,000,000 bytes."""
+        """Return what is resident now, in MB of 1,048,576 bytes, as `top` counts."""
         text = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return _field(text, "VmRSS") * 1024 / 1e6
+        return _field(text, "VmRSS") / 1024
 
     def wake_ups(self) -> int:
         """Return how often a thread gave up the processor to wait, since the start."""

@@ -211,13 +211,13 @@ def measure_fleet(bench: Bench) -> None:
         there = process.wait_for(all_there, "the first certificate of all", within=300)
         time.sleep(10)  # one life: what was first issued in one go has spread out
         cpu, numbers, begun = process.cpu_ms(), _generations(stores), time.perf_counter()
-        faults, leasts = _look(stores, bench.looks)
+        faults, left = _look(stores, bench.looks)
         seconds = time.perf_counter() - begun
         renewals = sum(_generations(stores)) - sum(numbers)
         show("all first on disk", [there], "s")
         show(f"of {bench.looks} looks, expired", [faults["expired"]], "")
         show(f"of {bench.looks} looks, missing or mismatched", [faults["broken"]], "")
-        show("life left when looked at", leasts, "s")
+        show("life left when looked at", left, "s")
         show("renewals a second", [renewals / seconds], "")
         show("processor a renewal", [(process.cpu_ms() - cpu) / max(renewals, 1)], "ms")
         show("resident", [process.resident_mb()], "MB")
@@ -254,7 +254,7 @@ def headline(text: str) -> None:
 
 def show(name: str, figures: Sequence[float], unit: str) -> None:
     """Print the median, and the least and the greatest where there are several."""
-    spread = f"   {min(figures):.1f} to {max(figures):.1f}, {len(figures)} runs" if len(figures) > 1 else ""
+    spread = f"   {min(figures):.1f} to {max(figures):.1f}, of {len(figures)}" if len(figures) > 1 else ""
     print(f"  {name:<45} {statistics.median(figures):>9.1f} {unit:<5}{spread}", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -157,7 +158,7 @@ async def test_listener_survives_reloads_at_once(tmp_path: Path) -> None:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             leaf = listener.publish()
-            time.sleep(0.01)
+            await asyncio.sleep(0.01)
         for thread in threads:
             thread.join()
         assert codes == [0] * 12
