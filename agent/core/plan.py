@@ -170,7 +170,7 @@ def _settling(situation: Situation) -> Step | None:
     if unknown:
         return Step(Prove(current.number), due, f"no handshake with {', '.join(unknown)} so far")
     if not settled and (wanted.reload or wanted.prove):
-        return Step(Settle(current.number), due, f"generation {current.number} is in use")
+        return Step(Settle(current.number), due, "the readers know it and its proofs are in")
     if wanted.prove:
         why = "what the listeners serve is looked at from time to time"
         return Step(Prove(current.number), situation.last_look + LOOK, why)

@@ -80,7 +80,6 @@ class Applier:
                 await self._prove(situation)
             case Settle(number=number):
                 await self.ledger.note(self.ledger.record.settled_at(number))
-                self._log.info("the generation is in use", generation=number)
             case DropPending():
                 await self._attempt(Lane.PUBLISHING, situation, self._edges.store.drop_pending())
 
@@ -348,8 +347,11 @@ class Applier:
         if troubles:
             error = ReloadError("; ".join(troubles), advice="see whether the listener is up and reads the new files")
             await self.ledger.failed(Lane.SETTLING, error, situation)
-        else:
-            await self.ledger.note(replace(self.ledger.record, settling=Tries()))
+            return
+        if self.ledger.record.settled != current.number:
+            proven = ", ".join(look.result().address for look in looks)
+            self._log.info("proven by handshake", listeners=proven, generation=current.number)
+        await self.ledger.note(replace(self.ledger.record, settling=Tries()))
 
     # --- notes -----------------------------------------------------------------------------
 
