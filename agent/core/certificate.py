@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -91,54 +92,63 @@ class Certificate:
         if len(der) > LARGEST_CERTIFICATE:
             raise MaterialError(f"a certificate of {len(der)} bytes is larger than {LARGEST_CERTIFICATE} allow")
         try:
-            with warnings.catch_warnings():
-                # A CA's lapse from the letter of DER is the proof's concern, not the reader's.
-                warnings.simplefilter("ignore")
-                return cls._of(x509.load_der_x509_certificate(der), der)
+            return _remembered(der)
         except UNREADABLE as error:
             raise MaterialError(f"not a certificate that can be read: {error}") from error
-
-    @classmethod
-    def _of(cls, parsed: x509.Certificate, der: bytes) -> Certificate:
-        extensions = {extension.oid: extension.value for extension in parsed.extensions}
-        constraints = extensions.get(x509.BasicConstraints.oid)
-        usage = extensions.get(x509.KeyUsage.oid)
-        extended = extensions.get(x509.ExtendedKeyUsage.oid)
-        names = extensions.get(x509.SubjectAlternativeName.oid)
-        key = parsed.public_key()
-        return cls(
-            fingerprint=hashlib.sha256(der).hexdigest(),
-            der=der,
-            version=1 if parsed.version is x509.Version.v1 else 3,
-            serial_number=parsed.serial_number,
-            subject=parsed.subject,
-            issuer=parsed.issuer,
-            not_before=parsed.not_valid_before_utc,
-            not_after=parsed.not_valid_after_utc,
-            sans=_sans(names) if isinstance(names, x509.SubjectAlternativeName) else Sans(),
-            public_key=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-            key_type=key_type(key),
-            is_ca=constraints.ca if isinstance(constraints, x509.BasicConstraints) else None,
-            path_length=constraints.path_length if isinstance(constraints, x509.BasicConstraints) else None,
-            key_usage=_key_usage(usage) if isinstance(usage, x509.KeyUsage) else None,
-            extended_key_usage=(
-                frozenset(oid.dotted_string for oid in extended)
-                if isinstance(extended, x509.ExtendedKeyUsage)
-                else None
-            ),
-        )
 
     @property
     def x509(self) -> x509.Certificate:
         """The certificate as `cryptography` reads it, for the checks that need its signature."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return x509.load_der_x509_certificate(self.der)
+        return _parsed(self.der)
 
     @property
     def self_issued(self) -> bool:
         """Whether subject and issuer are one name, as a trust anchor's are."""
         return self.subject == self.issuer
+
+
+@lru_cache(maxsize=1024)
+def _remembered(der: bytes) -> Certificate:
+    """Return the value of these bytes; the CAs of a thousand leaves are the same few."""
+    with warnings.catch_warnings():
+        # A CA's lapse from the letter of DER is the proof's concern, not the reader's.
+        warnings.simplefilter("ignore")
+        return _facts(_parsed(der), der)
+
+
+def _facts(parsed: x509.Certificate, der: bytes) -> Certificate:
+    extensions = {extension.oid: extension.value for extension in parsed.extensions}
+    constraints = extensions.get(x509.BasicConstraints.oid)
+    usage = extensions.get(x509.KeyUsage.oid)
+    extended = extensions.get(x509.ExtendedKeyUsage.oid)
+    names = extensions.get(x509.SubjectAlternativeName.oid)
+    key = parsed.public_key()
+    return Certificate(
+        fingerprint=hashlib.sha256(der).hexdigest(),
+        der=der,
+        version=1 if parsed.version is x509.Version.v1 else 3,
+        serial_number=parsed.serial_number,
+        subject=parsed.subject,
+        issuer=parsed.issuer,
+        not_before=parsed.not_valid_before_utc,
+        not_after=parsed.not_valid_after_utc,
+        sans=_sans(names) if isinstance(names, x509.SubjectAlternativeName) else Sans(),
+        public_key=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        key_type=key_type(key),
+        is_ca=constraints.ca if isinstance(constraints, x509.BasicConstraints) else None,
+        path_length=constraints.path_length if isinstance(constraints, x509.BasicConstraints) else None,
+        key_usage=_key_usage(usage) if isinstance(usage, x509.KeyUsage) else None,
+        extended_key_usage=(
+            frozenset(oid.dotted_string for oid in extended) if isinstance(extended, x509.ExtendedKeyUsage) else None
+        ),
+    )
+
+
+@lru_cache(maxsize=64)
+def _parsed(der: bytes) -> x509.Certificate:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return x509.load_der_x509_certificate(der)
 
 
 def key_type(key: CertificatePublicKeyTypes) -> str:

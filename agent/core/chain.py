@@ -9,6 +9,7 @@ judged by `cryptography`'s own verifier. docs/adr/0004 tells why.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -240,6 +241,7 @@ class _Walk:
             self._deepest = (len(path), trouble)
 
 
+@lru_cache(maxsize=1024)
 def _signed(subject: Certificate, issuer: Certificate) -> bool:
     try:
         subject.x509.verify_directly_issued_by(issuer.x509)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".new-"
 """What the names of unfinished files, links and folders begin with; a crash may leave them."""
+
+UNFINISHED = re.compile(r"\..*\.[0-9a-f]{16}\.tmp")
+"""What `net.durable` calls a file until it is whole."""
 
 LARGEST_FILE = 8 * 1024 * 1024
 """Bytes; no store of ours comes near, and what is larger is not read."""
@@ -76,7 +80,7 @@ def read_bounded(path: Path) -> bytes:
 def remove_orphans(directory: Path) -> None:
     """Remove what a crash has left unfinished in a directory."""
     for path in directory.iterdir():
-        if not path.name.startswith(TEMPORARY):
+        if not path.name.startswith(TEMPORARY) and not UNFINISHED.fullmatch(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -4,7 +4,7 @@
 tls.pem  -> .current/tls.pem           the paths that readers open; they never change
 .current -> .generations/000042        one rename of this link is the switch
 .generations/000042/…                  whole, fsynced and read back before the switch
-.pending/                              a key and its CSR, between asking a CA and the switch
+.pending                               a key and its CSR, between asking a CA and the switch
 .state.json                            the notes
 .found/                                plain files that stood where the links are now
 ```
@@ -25,7 +25,7 @@ from agent.net.threads import Arguments, Result, in_thread
 from agent.stores import journal, rendering
 from agent.stores.atomic import on_disk, preserve, read_bounded, remove_orphans, replace_link
 from agent.stores.generations import FOLDER, Generations, records
-from agent.stores.pending import PendingFolder
+from agent.stores.pending import PendingFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class DirectoryStore:
         self._directory = wanted.directory
         self._read_only = read_only
         self._generations = Generations(wanted.directory, wanted.files)
-        self._pending = PendingFolder(wanted.directory)
+        self._pending = PendingFile(wanted.directory)
         self._layout = rendering.layout(wanted.files)
         self._record: Record | None = None
         self._tidied = read_only
@@ -125,7 +125,7 @@ class DirectoryStore:
         kept: list[Generation] = []
         for other in self._generations.numbers():
             try:
-                one = self._generations.find(other)
+                one = self._generations.find(other, closely=other == number)
             except MaterialError as error:
                 if other == number:
                     trouble = f"the current generation cannot be read: {error.what}"
@@ -232,10 +232,15 @@ class DirectoryStore:
         return carried
 
     def _switch(self, number: int) -> None:
-        names = self._generations.find(number).generation.files
+        found = self._generations.find(number)
+        broken = [str(one) for one in found.damages if one.damage is not Damage.EDITED_TRUSTSTORE]
+        if broken and number != self._current_number():
+            raise StoreError(
+                f"generation {number} is no longer whole: {'; '.join(broken)}", advice="go back to another, or renew"
+            )
         with on_disk("switching", self._directory):
             replace_link(self._directory / CURRENT, f"{FOLDER}/{self._generations.path(number).name}")
-            self._put_links([file.name for file in names])
+            self._put_links([file.name for file in found.generation.files])
             sync_directory(self._directory)
         self._generations.prune(number)
 

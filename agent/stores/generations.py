@@ -43,6 +43,7 @@ class Found:
     generation: Generation
     key: PrivateKey | None = field(repr=False)
     damages: tuple[FileDamage, ...]
+    folder: tuple[int, int, int]
 
     @property
     def public_key(self) -> bytes | None:
@@ -76,12 +77,18 @@ class Generations:
                 return []
         return sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)
 
-    def find(self, number: int) -> Found:
-        """Read a generation; raise `MaterialError` when its manifest cannot be read."""
+    def find(self, number: int, *, closely: bool = True) -> Found:
+        """Read a generation; raise `MaterialError` when its manifest cannot be read.
+
+        Without `closely` one that was read before is looked at from outside only: what was changed
+        within its files is noticed when it matters, before a switch to it.
+        """
         path = self.path(number)
         with on_disk("reading a generation", path):
-            signature = self._signature(path)
             cached = self._cache.get(number)
+            if not closely and cached is not None and cached[1].folder == _folder_stamp(path):
+                return cached[1]
+            signature = self._signature(path)
             if cached is not None and cached[0] == signature:
                 return cached[1]
             found = self._read(path, number)
@@ -141,7 +148,7 @@ class Generations:
                 damages.append(self.judge(file.name, content))
         damages += self._locked(contents, {damage.name for damage in damages})
         key = rendering.read_key(self._wanted, contents, public_key=generation.leaf.public_key)
-        return Found(generation, key, tuple(damages))
+        return Found(generation, key, tuple(damages), _folder_stamp(path))
 
     def judge(self, name: str, content: bytes) -> FileDamage:
         """Tell a truststore that a person edited from one that is broken, and from any other file."""
@@ -200,6 +207,14 @@ def records(files: Sequence[Rendered], edited: frozenset[str]) -> tuple[FileReco
     return tuple(
         FileRecord(file.name, hashlib.sha256(file.content).hexdigest(), edited=file.name in edited) for file in files
     )
+
+
+def _folder_stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except _GONE:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _stamp(name: str, status: os.stat_result) -> tuple[str, int, int, int, int]:

@@ -28,7 +28,7 @@ def encode(record: Record) -> bytes:
         "held_leaf": record.held_leaf,
         "lanes": {lane: _lane(record.tries(lane)) for lane in Lane if record.tries(lane) != Tries()},
     }
-    return json.dumps(values, indent=1).encode() + b"\n"
+    return json.dumps(values).encode() + b"\n"
 
 
 def decode(content: bytes) -> Record:

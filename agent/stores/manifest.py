@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.core.certificate import Certificate
@@ -13,7 +14,7 @@ from agent.core.identity import Request
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 NAME = "generation.json"
 FORMAT = 1
@@ -71,8 +72,8 @@ def decode(content: bytes) -> Generation:
         raise MaterialError(f"the manifest cannot be read: {error}") from error
 
 
-def encode_pending(pending: Pending) -> bytes:
-    """Return what is noted of a pending key; the key itself is a file of its own."""
+def encode_pending(pending: Pending, key: bytes) -> bytes:
+    """Return what is noted of a pending key, the key (PEM) with it: the file is for the agent alone."""
     answer = None
     if pending.issued is not None:
         answer = {
@@ -87,39 +88,48 @@ def encode_pending(pending: Pending) -> bytes:
             "issuer": pending.issuer,
             "token": pending.token,
             "made_at": pending.made_at.isoformat(),
+            "key": key.decode(),
             "csr": base64.b64encode(pending.csr).decode(),
             "answer": answer,
         }
     )
 
 
-def decode_pending(content: bytes, public_key: bytes) -> Pending:
-    """Read the notes of a pending key; raise `MaterialError` when they are none."""
+def decode_pending(content: bytes) -> tuple[bytes, Callable[[bytes], Pending]]:
+    """Return the pending key (PEM), and what makes the notes once the key's public half (DER) is known.
+
+    Raise `MaterialError` when they cannot be read.
+    """
     try:
         values = _load(content)
         answer = values["answer"]
-        issued = answer and Issued(
-            certificates=_certificates(answer["certificates"]),
-            at=_instant(answer["at"]),
-            remarks=tuple(map(str, answer["remarks"])),
-        )
-        if issued and not issued.certificates:
-            raise ValueError("an answer without a certificate")
-        return Pending(
+        issued = None
+        if answer is not None:
+            issued = Issued(
+                certificates=_certificates(answer["certificates"]),
+                at=_instant(answer["at"]),
+                remarks=tuple(map(str, answer["remarks"])),
+            )
+            if not issued.certificates:
+                raise ValueError("an answer without a certificate")
+        key = str(values["key"]).encode()
+        notes = partial(
+            Pending,
             request=Request.from_json(values["request"]),
             issuer=str(values["issuer"]),
             token=str(values["token"]),
             made_at=_instant(values["made_at"]),
-            public_key=public_key,
             csr=base64.b64decode(values["csr"], validate=True),
-            issued=issued or None,
+            issued=issued,
         )
     except UNREADABLE as error:
-        raise MaterialError(f"the notes of a pending key cannot be read: {error}") from error
+        # The content holds a key: nothing of it is quoted.
+        raise MaterialError(f"the notes of a pending key cannot be read ({type(error).__name__})") from None
+    return key, lambda public_key: notes(public_key=public_key)
 
 
 def _dump(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, indent=1).encode() + b"\n"
+    return json.dumps(values).encode() + b"\n"
 
 
 def _load(content: bytes) -> dict[str, Any]:

@@ -1,19 +1,20 @@
-"""`.pending/`: a key, its CSR and its token, on disk before any CA is asked, and then the CA's answer."""
+"""`.pending`: a key, its CSR and its token, on disk before any CA is asked, and then the CA's answer.
+
+One file, so that one rename makes it whole and a crash leaves all of it or nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent.core.generation import Pending
 from agent.errors import MaterialError
 from agent.keystores import private_key, signing_request
-from agent.net.durable import sync_directory, write_durably, write_new
+from agent.net.durable import write_durably
 from agent.stores import manifest
-from agent.stores.atomic import TEMPORARY, on_disk, read_bounded
+from agent.stores.atomic import on_disk, read_bounded
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,31 +23,29 @@ if TYPE_CHECKING:
     from agent.core.identity import Request
     from agent.keystores.material import PrivateKey
 
-KEY = "key.pem"
-NOTES = "pending.json"
+NAME = ".pending"
+
+Stamp: TypeAlias = tuple[int, int, int]
 
 
-class PendingFolder:
-    """The pending key of one identity; its folder is whole or not there."""
+class PendingFile:
+    """The pending key of one identity; what has not changed is not read again."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._folder = directory / ".pending"
+        self._path = directory / NAME
+        self._cache: tuple[Stamp, Pending, PrivateKey] | None = None
 
     def read(self) -> Pending | None:
         """Return what is pending; None when nothing is, or it cannot be made sense of."""
-        with on_disk("reading the pending key", self._folder):
-            try:
-                notes = read_bounded(self._folder / NOTES)
-                key = private_key.from_pem(read_bounded(self._folder / KEY))
-                return manifest.decode_pending(notes, private_key.public_der(key))
-            except (FileNotFoundError, NotADirectoryError, MaterialError):
-                return None
+        found = self._find()
+        return None if found is None else found[1]
 
     def key(self) -> PrivateKey:
         """Return the private key; raise `MaterialError` or `StoreError` when it is gone."""
-        with on_disk("reading the pending key", self._folder):
-            return private_key.from_pem(read_bounded(self._folder / KEY))
+        found = self._find()
+        if found is None:
+            raise MaterialError("the pending key is gone", advice="the CA is asked again by itself")
+        return found[2]
 
     def begin(self, request: Request, issuer: str, key: PrivateKey | None, now: datetime) -> Pending:
         """Write a key (a new one when none is given), its CSR and a token, all of it or nothing.
@@ -68,35 +67,35 @@ class PendingFolder:
             public_key=private_key.public_der(key),
             csr=signing_request.make(key, request),
         )
-        with on_disk("writing the pending key", self._folder):
-            self._replace(private_key.to_pem(key), manifest.encode_pending(pending))
+        self._write(pending, key)
         return pending
 
     def keep_answer(self, pending: Pending) -> None:
-        """Note the CA's answer beside the key."""
-        with on_disk("writing the CA's answer", self._folder):
-            write_durably(self._folder / NOTES, manifest.encode_pending(pending), mode=0o600)
+        """Note the CA's answer beside the key; raise `MaterialError` when the key is gone."""
+        self._write(pending, self.key())
 
     def drop(self) -> None:
-        """Remove the folder; a crash half-way leaves one that counts as none."""
-        with on_disk("removing the pending key", self._folder), contextlib.suppress(FileNotFoundError):
-            (self._folder / NOTES).unlink(missing_ok=True)
-            shutil.rmtree(self._folder)
-            sync_directory(self._directory)
+        """Remove the file; were it to come back after a power cut, it is seen to have become a generation."""
+        with on_disk("removing the pending key", self._path), contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
 
-    def _replace(self, key: bytes, notes: bytes) -> None:
-        temporary = self._directory / f"{TEMPORARY}pending"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(mode=0o700)
-        try:
-            write_new(temporary / KEY, key, mode=0o600)
-            write_new(temporary / NOTES, notes, mode=0o600)
-            sync_directory(temporary)
-            if self._folder.exists():
-                (self._folder / NOTES).unlink(missing_ok=True)
-                shutil.rmtree(self._folder)
-            os.rename(temporary, self._folder)  # noqa: PTH104 - a folder's rename, as rename(2) has it
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync_directory(self._directory)
+    def _write(self, pending: Pending, key: PrivateKey) -> None:
+        with on_disk("writing the pending key", self._path):
+            write_durably(self._path, manifest.encode_pending(pending, private_key.to_pem(key)), mode=0o600)
+            self._cache = (self._stamp(), pending, key)
+
+    def _find(self) -> tuple[Stamp, Pending, PrivateKey] | None:
+        with on_disk("reading the pending key", self._path):
+            try:
+                stamp = self._stamp()
+                if self._cache is None or self._cache[0] != stamp:
+                    pem, decode = manifest.decode_pending(read_bounded(self._path))
+                    key = private_key.from_pem(pem)
+                    self._cache = (stamp, decode(private_key.public_der(key)), key)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError, MaterialError):
+                self._cache = None
+        return self._cache
+
+    def _stamp(self) -> Stamp:
+        status = self._path.stat()
+        return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
