@@ -112,7 +112,12 @@ class Generations:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
             sync_directory(self._folder)
-            return self._read_back(generation, files, key)
+            damages = self._read_back(generation, files, key)
+            if not damages:
+                # Just read back: the next look need not read it again.
+                found = Found(generation, key, (), _folder_stamp(final))
+                self._cache[generation.number] = (self._signature(final), found)
+            return damages
 
     def remove(self, number: int) -> None:
         """Remove a generation; its manifest goes first, so that half of it counts as none."""

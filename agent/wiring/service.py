@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,7 @@ async def serve(
     Raise `AgentError` when the agent cannot start.
     """
     allow_many_files()
+    share_the_interpreter()
     await Service(configuration, load, about, utc_now, environment).run()
     return True
 
@@ -46,6 +49,20 @@ def allow_many_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+THREADS = 4
+"""For blocking work: enough that a disk that hangs for one identity holds up no other, few enough that a fleet's
+renewals do not fight over the interpreter."""
+
+SWITCH = 0.02
+"""Seconds that a thread may keep the interpreter while others wait; Python's 5 ms are spent on handing it over."""
+
+
+def share_the_interpreter() -> None:
+    """Set how many threads do blocking work, and how often they take turns."""
+    sys.setswitchinterval(SWITCH)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="blocking"))
 
 
 class Service:
