@@ -17,8 +17,9 @@ from agent.core.certificate import Certificate, Sans
 from agent.core.identity import EXTENDED_KEY_USAGE, KeyAlgorithm, Request, Usage
 
 if TYPE_CHECKING:
-    from agent.keystores.material import PrivateKey
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
+
+    from agent.keystores.material import PrivateKey
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 """The moment at which the tests of pure rules take place."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic_settings import EnvSettingsSource
-from pydantic_settings.sources.utils import parse_env_vars
 
 from agent.errors import ConfigurationError, Mistake
-from agent.settings.model import DELIMITER, PREFIX, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
     from pathlib import Path
 
 LARGEST = 1024 * 1024
@@ -20,19 +17,22 @@ LARGEST = 1024 * 1024
 MOST_NODES = 200_000
 """Values after YAML's aliases have been followed; a file that unfolds to more is an attack or an accident."""
 
+_NAMED = re.compile(r"(alias|anchor|tag|tag handle) '[^']*'")
+
 
 class _Loader(yaml.SafeLoader):
     """A safe loader that takes a key that stands twice for a mistake."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Construct it, keys once."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose it, keys once; what `<<` merges into it comes later, and may be overridden."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is not None and key != "<<" and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"`{key}` stands twice", key_node.start_mark)
+            if key is not None and key in seen:
+                raise yaml.composer.ComposerError(None, None, f"`{key}` stands twice", key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -49,76 +49,61 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if len(content) > LARGEST:
         raise wrong(f"is larger than {LARGEST} bytes; name the configuration")
     try:
-        values = yaml.load(content, _Loader)  # noqa: S506 - a safe loader with one more rule
+        values = _parse(content)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise wrong(f"{line}{error.problem or 'is no YAML'}; mend the YAML there") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise wrong(f"is no YAML: {first}") from error
+        # An alias, an anchor or a tag may be a password that begins with *, & or ! and is not quoted.
+        problem = _NAMED.sub(r"\1", error.problem or "is no YAML")
+        raise wrong(f"{line}{problem}; mend the YAML there, quotes help") from None
+    except yaml.reader.ReaderError as error:
+        raise wrong(f"is no text at byte {error.position + 1}; write it as UTF-8") from None
+    except _TooMuchError:
+        raise wrong(f"unfolds to more than {MOST_NODES} values; use fewer YAML aliases") from None
+    except RecursionError:
+        raise wrong("is nested too deep; write it flatter") from None
+    except Exception as error:  # noqa: BLE001 - PyYAML lets through whatever a value's constructor raises
+        raise wrong(f"is no YAML ({type(error).__name__}); mend what stands behind a !!tag, or quote it") from None
     if values is None:
         values = {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise wrong("is no mapping; begin with `issuers:` and `identities:`")
-    if _count(values, MOST_NODES) > MOST_NODES:
-        raise wrong(f"unfolds to more than {MOST_NODES} values; use fewer YAML aliases")
     return values
 
 
-def _count(value: Any, most: int) -> int:
-    """Count the values, aliases followed, and stop beyond `most`."""
-    count, waiting = 0, [value]
-    while waiting and count <= most:
-        one = waiting.pop()
+class _TooMuchError(Exception):
+    """The file is small and what it says is not."""
+
+
+def _parse(content: bytes) -> Any:
+    loader = _Loader(content)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check(node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check(root: yaml.Node) -> None:
+    """Count the values, aliases and merges followed, before anything is made of them; look at each text."""
+    count, waiting = 0, [root]
+    while waiting:
+        node = waiting.pop()
         count += 1
-        if isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return count
-
-
-class _Environment(EnvSettingsSource):
-    """The variables that are passed in, instead of the process's own."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._given = environment
-        super().__init__(Settings)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return parse_env_vars(self._given, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str)
-
-
-def read_environment(environment: Mapping[str, str], values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Mistake]]:
-    """Return the settings that `CERT_AGENT__…` variables make, and a mistake for each that names none.
-
-    Names are compared without case, so an identity or issuer is found under the name that the
-    file in `values` gives it.
-    """
-    mistakes = []
-    for name in sorted(environment):
-        if name.upper().startswith(PREFIX):
-            first = name[len(PREFIX) :].split(DELIMITER)[0].lower()
-            if first not in Settings.model_fields:
-                known = ", ".join(Settings.model_fields)
-                mistakes.append(Mistake("environment", name, f"there is no setting `{first}`; there are {known}"))
-    found: dict[str, Any] = {}
-    if any(name.upper().startswith(PREFIX) for name in environment):
-        try:
-            found = _Environment(environment)()
-        except Exception as error:  # noqa: BLE001 - pydantic-settings wraps whatever a value's parsing raises
-            mistakes.append(Mistake("environment", PREFIX + "…", f"{error}; write a scalar"))
-    return _as_named(found, values), mistakes
-
-
-def _as_named(found: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    for part in ("issuers", "identities"):
-        named = values.get(part)
-        if isinstance(found.get(part), dict) and isinstance(named, dict):
-            names = {str(name).lower(): name for name in named}
-            found[part] = {names.get(name, name): value for name, value in found[part].items()}
-    return found
+        if count > MOST_NODES:
+            raise _TooMuchError
+        if isinstance(node, yaml.ScalarNode):
+            # What no path, no name and no terminal can hold: NUL, and half a character.
+            if "\0" in node.value or any("\ud800" <= one <= "\udfff" for one in node.value):
+                what = "a text holds NUL or half a character, which nothing can use"
+                raise yaml.composer.ComposerError(None, None, what, node.start_mark)
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [one for pair in node.value for one in pair]
+        else:
+            waiting += node.value
 
 
 def merge(below: Any, above: Any) -> Any:

@@ -1,30 +1,40 @@
-"""What pydantic finds wrong, as one line for an operator: where it stands and what to write instead."""
+"""What is found wrong, as one line for an operator: where it stands and what to write instead."""
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent.errors import Mistake
-from agent.settings.model import DELIMITER, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pydantic_core import ErrorDetails
 
+PREFIX = "CERT_AGENT__"
+DELIMITER = "__"
+
+Location: TypeAlias = tuple[str | int, ...]
+
 _LONGEST_VALUE = 60
+_LONGEST_KEY = 80
 
 _WORDS = {
     "string_type": "is no text: write it in quotes",
+    "string_too_short": "is empty: write it",
+    "string_pattern_mismatch": "is no country: write two capital letters, as CH",
     "list_type": "is no list: write [one, two] or a line with a hyphen for each",
     "model_type": "is no mapping: write keys below it",
     "model_attributes_type": "is no mapping: write keys below it",
-    "dict_type": "is no mapping: write a name with its keys below it",
+    "invalid_key": "is a key that is no text: write it in quotes",
     "bool_parsing": "is neither: write true or false",
     "bool_type": "is neither: write true or false",
     "float_parsing": "is no number: write one as 0.66",
     "float_type": "is no number: write one as 0.66",
+    "greater_than": "is not between 0 and 1: write a share as 0.66",
+    "less_than": "is not between 0 and 1: write a share as 0.66",
     "path_type": "is no path: write one in quotes",
     "too_short": "is empty: write at least one",
 }
@@ -34,50 +44,76 @@ def key_path(location: Iterable[str | int]) -> str:
     """Return a key's path as `identities.broker.sans.ip[0]`."""
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        key = part if isinstance(part, int) else _cut(part, _LONGEST_KEY)
+        path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else key
     return path
 
 
-class Wording:
-    """Makes mistakes of a file's settings, which some variables of the environment may have set."""
+def variable_of(location: Iterable[str | int]) -> str:
+    """Return the name of the variable that sets a key; what no shell lets stand in one is an underscore."""
+    return PREFIX + DELIMITER.join(_NOT_IN_A_VARIABLE.sub("_", str(part).upper()) for part in location)
+
+
+_NOT_IN_A_VARIABLE = re.compile(r"[^A-Z0-9_]")
+
+
+class Findings:
+    """The mistakes that were found, and where: what is wrong already is not blamed for what follows from it."""
 
     def __init__(self, file: str, environment: Mapping[str, str]) -> None:
         self._file = file
-        self._variables = {name.upper(): name for name in environment if name.upper().startswith(PREFIX)}
+        self._variables = {
+            _NOT_IN_A_VARIABLE.sub("_", name.upper()): name for name in environment if name.upper().startswith(PREFIX)
+        }
+        self._mistakes: dict[Mistake, None] = {}
+        self._wrong: set[Location] = set()
 
-    def mistake(self, location: tuple[str | int, ...], what: str) -> Mistake:
-        """Return a mistake at a key; the place is the environment where a variable set it."""
-        variable = PREFIX + DELIMITER.join(str(part).upper() for part in location)
-        if location and variable in self._variables:
-            return Mistake("environment", self._variables[variable], what)
-        return Mistake(self._file, key_path(location), what)
+    @property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """Each mistake once, in the order in which they were found."""
+        return tuple(self._mistakes)
 
-    def of(self, prefix: tuple[str | int, ...], error: ErrorDetails, known: Iterable[str]) -> Mistake:
-        """Return one finding of pydantic below `prefix`; `known` are the keys that may stand there."""
-        # A union's branch is named in the location, and is no key of the file.
-        branches = ("local_ca", "vault", "pem", "pkcs12", "str", "SubjectPart")
-        raw = error["loc"]
-        location = (*prefix, *(part for index, part in enumerate(raw) if not _is_branch(raw, index, branches)))
-        return self.mistake(location, _what(error, location, known))
+    def sound(self, location: Location, *keys: str) -> bool:
+        """Return whether nothing was found wrong at or below any of these keys of a location, or above them."""
+        asked = [(*location, key) for key in keys] or [location]
+        return not any(
+            wrong[: len(one)] == one or one[: len(wrong)] == wrong for wrong in self._wrong for one in asked
+        )
+
+    def add(self, location: Location, what: str) -> None:
+        """Note a mistake at a key; its place is the environment where a variable set it."""
+        self._wrong.add(location)
+        self.note(*self._place(location), what)
+
+    def note(self, place: str, key: str, what: str) -> None:
+        """Note a mistake at a place of its own."""
+        self._mistakes[Mistake(_in_one_line(place), _in_one_line(key), _in_one_line(what))] = None
+
+    def add_error(self, location: Location, error: ErrorDetails, known: Iterable[str]) -> None:
+        """Note one finding of pydantic; `known` are the keys that may stand there."""
+        self.add(location, _what(error, location, known))
+
+    def _place(self, location: Location) -> tuple[str, str]:
+        for end in range(len(location), 0, -1):
+            # A variable that sets a list sets all of its elements.
+            variable = self._variables.get(variable_of(location[:end]))
+            if variable is not None and (end == len(location) or isinstance(location[end], int)):
+                return "environment", variable
+        return self._file, key_path(location)
 
 
-def _is_branch(location: tuple[int | str, ...], index: int, branches: tuple[str, ...]) -> bool:
-    part = location[index]
-    if part not in branches:
-        return False
-    before = location[index - 1] if index else None
-    return before is None or isinstance(before, int) or before == "subject"
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is nearest, or nothing."""
+    near = get_close_matches(name[:_LONGEST_KEY], known, n=1)
+    return near[0] if near else ""
 
 
-def _what(error: ErrorDetails, location: tuple[str | int, ...], known: Iterable[str]) -> str:
-    kind, value = error["type"], error["input"]
+def _what(error: ErrorDetails, location: Location, known: Iterable[str]) -> str:
+    kind, value = error["type"], _shown_at(error["input"], location)
     match kind:
         case "extra_forbidden":
-            name = str(location[-1])
-            near = get_close_matches(name, known, n=1)
-            return (
-                f"is no key that is known here; did you mean `{near[0]}`?" if near else "is no key that is known here"
-            )
+            near = suggestion(str(location[-1]), known)
+            return f"is no key that is known here; {f'did you mean `{near}`?' if near else 'leave it out'}"
         case "missing":
             return "is missing; write it"
         case "union_tag_not_found":
@@ -86,16 +122,49 @@ def _what(error: ErrorDetails, location: tuple[str | int, ...], known: Iterable[
         case "union_tag_invalid":
             context = error.get("ctx", {})
             tags = str(context.get("expected_tags", "")).replace("'", "")
-            return f"is of no kind that is known, {_shown(context.get('tag'))}: write one of {tags}"
+            return f"is of no kind that is known, {shown(context.get('tag'))}: write one of {tags}"
         case "enum" | "literal_error":
             expected = str(error.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
-            return f"{_shown(value)} is not known: write one of {expected}"
+            return f"{value} is not known: write one of {expected}"
         case "value_error":
             return error["msg"].removeprefix("Value error, ")
         case _:
-            return f"{_shown(value)} {_WORDS[kind]}" if kind in _WORDS else f"{_shown(value)}: {error['msg']}"
+            return f"{value} {_WORDS[kind]}" if kind in _WORDS else f"{value}: {error['msg']}"
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+def shown(value: Any) -> str:
+    """Return a value for a message: short, in one line, and of a collection only what it is."""
+    match value:
+        case dict():
+            return "a mapping"
+        case list() | tuple() | set():
+            return "a list" if value else "an empty list"
+        case str() if "@" in value:
+            return "the text"  # which may hold a user and a password
+        case str() | bytes() | int():
+            return repr(_cut(value, _LONGEST_VALUE) if not isinstance(value, int) else _short_number(value))
+        case _:
+            return _cut(repr(value), _LONGEST_VALUE)
+
+
+def _short_number(value: int) -> int | str:
+    return value if value.bit_length() < 200 else "a huge number"  # noqa: PLR2004 - sixty digits
+
+
+def _shown_at(value: Any, location: Location) -> str:
+    """Show a value, unless it stands where a person may have written the secret itself."""
+    key = next((part for part in reversed(location) if isinstance(part, str)), "")
+    return "the value" if key == "auth" or key.startswith(("password", "token")) else shown(value)
+
+
+def _cut(value: Any, longest: int) -> Any:
+    if len(value) <= longest:
+        return value
+    return value[: longest - 1] + "…" if isinstance(value, str) else value[: longest - 1]
+
+
+def _in_one_line(text: str) -> str:
+    """Escape what would break the line or the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
