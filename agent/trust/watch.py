@@ -52,7 +52,9 @@ async def watch(paths: Iterable[Path], wake: Callable[[], None], *, look: float 
                 await files.compare()
                 while directories == await asyncio.to_thread(files.directories):
                     await _next(changes, look)
-                    await files.compare()
+                    if await files.compare():
+                        # A folder that was removed and made anew may have its old inode, and has no watch.
+                        break
         except (OSError, WatchfilesRustInternalError) as error:
             if str(error) != said:
                 said = str(error)
@@ -104,11 +106,11 @@ class _Files:
         """Take the state from which changes count."""
         self._state = await asyncio.to_thread(self._look)
 
-    async def compare(self) -> None:
-        """Wake when the state is another than before, once it rests."""
+    async def compare(self) -> bool:
+        """Wake when the state is another than before, once it rests; return whether anything was seen to change."""
         state = await asyncio.to_thread(self._look)
         if state == self._state:
-            return
+            return False
         for _ in range(MOST_QUIET):
             await asyncio.sleep(QUIET)
             before, state = state, await asyncio.to_thread(self._look)
@@ -117,6 +119,7 @@ class _Files:
         if state != self._state:
             self._state = state
             self._wake()
+        return True
 
     def directories(self) -> frozenset[tuple[Path, int]]:
         """Return the directories in which a change of the paths shows, each with its inode.
