@@ -88,6 +88,9 @@ class Applier:
         situation = Situation(observed, self._wanted, self._edges.clock())
         if discard_edits and situation.current is not None and situation.key_is_whole:
             await self._write(self._draft(Cause.FILES, situation, situation.current, carry=()), situation)
+        if self.findings and situation.pending_answer is not None:
+            # Whoever asks for a new leaf does not mean the one that was refuted.
+            await self._edges.store.drop_pending()
         no_delay = replace(self.ledger.record, issuing=Tries(), publishing=Tries(), held_leaf=None, demanded=True)
         await self.ledger.note(no_delay)
 
@@ -95,17 +98,9 @@ class Applier:
         """Switch to an earlier generation that still proves, and hold its leaf; raise `AgentError` if none."""
         situation = Situation(observed, self._wanted, self._edges.clock())
         current = situation.current
-        candidates = [
-            generation
-            for generation in observed.disk.kept
-            if (
-                generation.number == number
-                if number is not None
-                else current is None or generation.number < current.number
-            )
-        ]
+        candidates = [generation for generation in observed.disk.kept if _is_meant(generation, number, current)]
         if not candidates:
-            wanted = f"generation {number}" if number is not None else "an earlier generation"
+            wanted = f"generation {number}" if number is not None else "an earlier generation with another leaf"
             kept = ", ".join(str(generation.number) for generation in observed.disk.kept) or "none"
             raise AgentError(f"{self._wanted.name}: {wanted} is not kept", advice=f"there is {kept}")
         target = candidates[0]
@@ -362,3 +357,10 @@ class Applier:
             await self.ledger.failed(lane, error, situation)
             return False
         return True
+
+
+def _is_meant(generation: Generation, number: int | None, current: Generation | None) -> bool:
+    """Whether a person means this generation: the one named, or the newest that is older and has another leaf."""
+    if number is not None:
+        return generation.number == number
+    return current is None or (generation.number < current.number and generation.leaf != current.leaf)
