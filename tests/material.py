@@ -17,8 +17,9 @@ from agent.core.certificate import Certificate, Sans
 from agent.core.identity import EXTENDED_KEY_USAGE, KeyAlgorithm, Request, Usage
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
+    from agent.core.generation import Pending
     from agent.keystores.material import PrivateKey
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -132,11 +133,34 @@ class Ca:
             builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
         return Certificate.from_der(_sign(builder, self.key))
 
+    def leaf_for(self, pending: Pending) -> Certificate:
+        """Sign a pending CSR as a good CA does."""
+        csr = x509.load_der_x509_csr(pending.csr)
+        public = csr.public_key()
+        assert isinstance(public, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey)
+        start = NOW - timedelta(minutes=1)
+        end = start + pending.request.lifetime
+        builder = _builder_for(pending.request.subject, self.certificate.subject, public, start, end)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(san_extension(pending.request.sans), critical=False)
+        oids = [ObjectIdentifier(EXTENDED_KEY_USAGE[usage]) for usage in sorted(pending.request.usages)]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
+        return Certificate.from_der(_sign(builder, self.key))
+
 
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: PrivateKey, not_before: datetime, not_after: datetime
 ) -> x509.CertificateBuilder:
-    public: CertificateIssuerPublicKeyTypes = key.public_key()
+    return _builder_for(subject, issuer, key.public_key(), not_before, not_after)
+
+
+def _builder_for(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: CertificatePublicKeyTypes,
+    not_before: datetime,
+    not_after: datetime,
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

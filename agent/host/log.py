@@ -41,12 +41,18 @@ def configure(log_format: LogFormat, stream: TextIO | None = None) -> None:
 def in_words(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:
     """Render one event as `12:00:01 broker: what happened (detail …)`."""
     level, moment = str(event.pop("level")), str(event.pop("timestamp"))
-    identity, what = event.pop("identity", ""), str(event.pop("event"))
-    advice, trace = event.pop("advice", ""), event.pop("exception", "")
+    identity, what = event.pop("identity", ""), _one_line(event.pop("event"))
+    advice, trace = _one_line(event.pop("advice", "")), event.pop("exception", "")
     mark = MARKS.get(level, "")
     who = f"{identity}: " if identity else ""
-    details = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in event.items() if value not in ("", None))
+    told = [(name.replace("_", " "), _one_line(value)) for name, value in event.items() if value not in ("", None)]
+    details = ", ".join(f"{name} {value}" for name, value in told)
     line = f"{moment[11:19]} {mark + ' ' if mark else ''}{who}{what}"
     line += f" ({details})" if details else ""
     line += f"\n         → {advice}" if advice else ""
     return f"{line}\n{trace}" if trace else line
+
+
+def _one_line(value: object) -> str:
+    """Return a value without what would break the line or command the terminal."""
+    return "".join(character if character.isprintable() else " " for character in str(value))

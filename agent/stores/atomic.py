@@ -7,10 +7,11 @@ import errno
 import os
 import re
 import shutil
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agent.errors import StoreError
+from agent.errors import MaterialError, StoreError
 from agent.net.durable import sync_directory
 
 if TYPE_CHECKING:
@@ -68,12 +69,18 @@ def replace_link(path: Path, target: str) -> None:
 
 
 def read_bounded(path: Path) -> bytes:
-    """Read a regular file, through links; raise `OSError`, also when it is too large or no regular file."""
+    """Read a regular file, through links.
+
+    Raise `OSError` when the disk refuses, `MaterialError` for what is no regular file or is larger
+    than anything of ours: a pipe would be waited for, a sparse file would fill the memory.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(stream.fileno())
+    with open(descriptor, "rb", closefd=True) as stream:  # noqa: PTH123 - of a descriptor
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise MaterialError("it is no regular file")
         if status.st_size > LARGEST_FILE:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+            raise MaterialError(f"it has {status.st_size} bytes, and nothing of ours has more than {LARGEST_FILE}")
         return stream.read(LARGEST_FILE)
 
 

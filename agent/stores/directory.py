@@ -173,8 +173,11 @@ class DirectoryStore:
         path = self._directory / name
         if not path.is_file() or not rendering.is_truststore(self._wanted.files, name):
             return FileDamage(name, Damage.WRONG_LINK, "something else stands in its place")
-        content = read_bounded(path)
-        ours = (self._generations.path(generation.number) / name).read_bytes()
+        try:
+            content = read_bounded(path)
+            ours = read_bounded(self._generations.path(generation.number) / name)
+        except MaterialError as error:
+            return FileDamage(name, Damage.WRONG_LINK, error.what)
         judged = self._generations.judge(name, content)
         if content != ours and judged.damage is Damage.EDITED_TRUSTSTORE:
             return judged

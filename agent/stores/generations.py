@@ -148,6 +148,9 @@ class Generations:
             except _GONE:
                 damages.append(FileDamage(file.name, Damage.MISSING))
                 continue
+            except MaterialError as error:
+                damages.append(FileDamage(file.name, Damage.ALTERED, error.what))
+                continue
             contents[file.name] = content
             if hashlib.sha256(content).hexdigest() != file.sha256:
                 damages.append(self.judge(file.name, content))
