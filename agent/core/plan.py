@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause, Damage
@@ -114,10 +114,9 @@ def decide(observed: Observed, wanted: Wanted, now: datetime) -> Plan:
     if due is not None:
         return Plan(due.action, now, f"{describe(due.action)} now: {due.why}", steps)
     wake_at = min([now + LOOK, *(step.due for step in steps)])
-    if not steps:
-        return Plan(None, wake_at, "nothing to do", steps)
-    first = min(steps, key=lambda step: step.due)
-    return Plan(None, wake_at, f"{describe(first.action)} at {_clock(first.due)}: {first.why}", steps)
+    first = min(steps, key=lambda step: step.due, default=None)
+    sentence = f"{describe(first.action)} at {_clock(first.due)}: {first.why}" if first else "nothing to do"
+    return Plan(None, wake_at, sentence, steps)
 
 
 def _lost_link(situation: Situation) -> Step | None:
@@ -284,6 +283,8 @@ def describe(action: Action) -> str:
             return f"settle generation {number}"
         case DropPending():
             return "forget the pending key"
+        case _:
+            assert_never(action)
 
 
 def _clock(instant: datetime) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from agent.core.generation import Cause
 from agent.core.schedule import retry_delay
@@ -82,6 +82,8 @@ class Record:
                 return self.settling
             case Lane.SWITCHING:
                 return self.switching
+            case _:
+                assert_never(lane)
 
     def with_tries(self, lane: Lane, tries: Tries) -> Record:
         """Return the notes with other tries of one lane."""
@@ -94,6 +96,8 @@ class Record:
                 return replace(self, settling=tries)
             case Lane.SWITCHING:
                 return replace(self, switching=tries)
+            case _:
+                assert_never(lane)
 
     def switched(self, generation: Generation) -> Record:
         """Return the notes after a switch to a new generation: its readers and proofs are open again.

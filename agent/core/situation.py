@@ -116,9 +116,7 @@ class Situation:
 
     def listeners(self, verdict: Verdict) -> tuple[str, ...]:
         """Return the listeners whose last look came to the verdict."""
-        if self.current is None:
-            return ()
-        wanted = self.current.leaf.fingerprint
+        wanted = self.current.leaf.fingerprint if self.current else ""
         served = self.observed.served
         return tuple(
             listener.address
