@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -31,45 +31,56 @@ from agent.core.identity import KeyAlgorithm, Request
 from agent.core.schedule import LATEST, SHORTEST_WINDOW
 from agent.errors import MaterialError
 from agent.net.secret import read_secret
-from agent.settings.model import HttpPart, IdentityPart, LocalCaPart, LogPart, PemPart, Pkcs12Part, TrustPart, VaultPart
+from agent.settings.model import (
+    CommandPart,
+    HttpPart,
+    IdentityPart,
+    LocalCaPart,
+    LogPart,
+    Part,
+    PemPart,
+    Pkcs12Part,
+    TrustPart,
+    VaultPart,
+)
 from agent.settings.scalars import host_and_port
 from agent.settings.subject import read_subject
+from agent.settings.wording import shown, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
-    from pathlib import Path
+
+    from cryptography import x509
 
     from agent.core.configuration import Files, IssuerSpec, TrustSpec
-    from agent.errors import Mistake
-    from agent.settings.wording import Wording
+    from agent.settings.partial import PartType
+    from agent.settings.wording import Findings, Location
 
 SHORTEST_PASSWORD = 6
 """Characters; keytool refuses to open a store with fewer."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-READABLE_BY_ALL = 0o004
-
-Location = tuple[str | int, ...]
+OPEN_TO_ALL = 0o007
+WRITABLE_BY_ALL = 0o002
 
 
 class Border:
-    """Turns parts into values and gathers mistakes; a part may lack what was wrong in it."""
+    """Turns parts into values and notes mistakes; a part may lack what was wrong in it (`agent.settings.partial`)."""
 
     def __init__(
         self,
         file: Path,
         host: str,
         environment: Mapping[str, str],
-        wording: Wording,
-        mistakes: list[Mistake],
+        findings: Findings,
     ) -> None:
         self._file = file
         self._folder = file.parent
         self._host = host
         self._environment = environment
-        self._wording = wording
-        self._mistakes = mistakes
+        self._findings = findings
         self._issuers: Mapping[str, Any] = {}
+        self._directories: dict[tuple[str, str], Path] = {}
 
     def configuration(
         self,
@@ -78,11 +89,11 @@ class Border:
         issuers: Mapping[str, LocalCaPart | VaultPart | None],
         identities: Mapping[str, IdentityPart],
     ) -> Configuration:
-        """Return the whole; it is only to be used when no mistake was gathered."""
+        """Return the whole; it is only to be used when nothing was found wrong."""
         self._issuers = issuers
         specs = {name: self._issuer(name, part) for name, part in issuers.items() if part is not None}
         wanted = {name: self._identity(name, part) for name, part in identities.items()}
-        self._apart(wanted, specs)
+        self._check_apart()
         return Configuration(
             file=self._file,
             http=self._http(http),
@@ -95,11 +106,10 @@ class Border:
 
     def _http(self, part: HttpPart) -> Http:
         host, port = host_and_port(part.listen)
-        if host not in LOOPBACK and not part.allowed_hosts:
-            self._wrong(
-                ("http", "allowed_hosts"), f"is empty, and {host} is not loopback: write the names to answer to"
-            )
-        self._check_group(("http", "admin_group"), part.admin_group)
+        at: Location = ("http", "allowed_hosts")
+        if host not in LOOPBACK and not part.allowed_hosts and self._findings.sound(at):
+            self._wrong(at, f"is empty, and {host} is not loopback: write the names to answer to")
+        self._check_known(("http", "admin_group"), "group", grp.getgrnam, part.admin_group)
         return Http(
             host=host,
             port=port,
@@ -113,8 +123,8 @@ class Border:
     def _issuer(self, name: str, part: LocalCaPart | VaultPart) -> IssuerSpec | None:
         match part:
             case LocalCaPart():
-                directory = getattr(part, "directory", None)
-                return None if directory is None else LocalCaSpec(name, self._path(directory))
+                directory = self._directory("issuers", name, part)
+                return None if directory is None else LocalCaSpec(name, directory)
             case VaultPart():
                 return self._vault(name, part)
 
@@ -150,47 +160,38 @@ class Border:
             port_is_none = url.port == 0
         except ValueError:
             wrong, port_is_none = True, False
-        if wrong or port_is_none:
-            self._wrong(at, f"{address!r} is no address of a server: write https://vault.example.com:8200")
-        elif url.username or url.password:
+        if "@" in address:
             self._wrong(at, "holds a user or password: leave them out")
+        elif wrong or port_is_none:
+            self._wrong(at, f"{shown(address)} is no address of a server: write https://vault.example.com:8200")
         elif url.scheme == "http" and url.hostname not in LOOPBACK:
-            self._wrong(at, f"{address!r} would send the token in the clear: write https://")
+            self._wrong(at, f"{shown(address)} would send the token in the clear: write https://")
 
     # --- identities ------------------------------------------------------------------------
 
     def _identity(self, name: str, part: IdentityPart) -> Wanted | None:
         at: Location = ("identities", name)
-        directory, issuer = getattr(part, "directory", None), getattr(part, "issuer", None)
+        directory, issuer = self._directory("identities", name, part), getattr(part, "issuer", None)
         lifetime: timedelta | None = getattr(part, "lifetime", None)
         if issuer is not None:
             self._check_issuer((*at, "issuer"), issuer)
         files = self._all_files(at, getattr(part, "files", ()))
-        own = (IssuerAnchors(issuer or ""),)
-        trust = own if part.trust is None else self._trust((*at, "trust"), part.trust)
-        peer_trust = own if part.peer_trust is None else self._trust((*at, "peer_trust"), part.peer_trust)
-        if part.peer_trust is not None and not part.peer_trust:
-            self._wrong((*at, "peer_trust"), "is empty, so that no chain could ever be proven: write what peers trust")
-        if part.trust is not None and not part.trust and any(one.truststore for one in files):
-            self._wrong((*at, "trust"), "is empty, and a truststore of nothing trusts nobody: write sources")
+        trust, peer_trust = self._trusts(at, part, files)
         reload = tuple(
-            CommandReload(self._argv((*at, "reload", index, "argv"), one.argv), self._folder, one.timeout)
-            for index, one in enumerate(part.reload)
+            CommandReload(self._argv((*at, "reload", index, "argv"), one), self._folder, one.timeout)
+            for index, one in self._elements(part.reload)
         )
+        listeners = [one for _, one in self._elements(part.prove) if hasattr(one, "address")]
         renewal = self._renewal(at, part, lifetime)
-        try:
-            subject = read_subject(part.subject)
-        except ValueError as error:
-            self._wrong((*at, "subject"), str(error))
-            return None
+        subject = self._subject(at, part)
         sans = Sans.of(dns=tuple(part.sans.dns), ip=tuple(part.sans.ip), uri=tuple(part.sans.uri))
-        if not subject.rdns and not sans:
+        if subject is not None and not subject.rdns and not sans and self._findings.sound(at, "subject", "sans"):
             self._wrong((*at, "subject"), "is empty, and so are `sans`: write at least one name")
-        if directory is None or issuer is None or lifetime is None:
+        if directory is None or issuer is None or lifetime is None or subject is None:
             return None
         return Wanted(
             name=name,
-            directory=self._path(directory),
+            directory=directory,
             issuer=issuer,
             request=Request(subject, sans, frozenset(part.usages), KeyAlgorithm(part.key.algorithm), lifetime),
             files=files,
@@ -199,20 +200,39 @@ class Border:
             trust=trust,
             peer_trust=peer_trust,
             reload=reload,
-            prove=tuple(Listener(one.address, one.within) for one in part.prove),
+            prove=tuple(Listener(one.address, one.within) for one in listeners),
             host=self._host,
         )
 
+    def _subject(self, at: Location, part: IdentityPart) -> x509.Name | None:
+        try:
+            return read_subject(part.subject)
+        except ValueError as error:
+            self._wrong((*at, "subject"), str(error))
+            return None
+
+    def _trusts(
+        self, at: Location, part: IdentityPart, files: Sequence[Files]
+    ) -> tuple[tuple[TrustSpec, ...], tuple[TrustSpec, ...]]:
+        own: tuple[TrustSpec, ...] = (IssuerAnchors(getattr(part, "issuer", "")),)
+        trust = own if part.trust is None else self._trust((*at, "trust"), part.trust)
+        peer_trust = own if part.peer_trust is None else self._trust((*at, "peer_trust"), part.peer_trust)
+        if part.peer_trust is not None and not part.peer_trust:
+            self._wrong((*at, "peer_trust"), "is empty, so that no chain could ever be proven: write what peers trust")
+        if part.trust is not None and not part.trust and any(one.truststore for one in files):
+            self._wrong((*at, "trust"), "is empty, and a truststore of nothing trusts nobody: write sources")
+        return trust, peer_trust
+
     def _check_issuer(self, at: Location, name: str) -> None:
-        if name not in self._issuers:
-            near = get_close_matches(name, self._issuers, n=1)
-            known = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self._issuers) or 'none'}"
-            self._wrong(at, f"there is no issuer {name!r}; {known}")
+        if self._issuers and name not in self._issuers:
+            near = suggestion(name, self._issuers)
+            known = f"did you mean {near!r}?" if near else f"there are {', '.join(self._issuers)}"
+            self._wrong(at, f"there is no issuer {shown(name)}; {known}")
 
     def _renewal(self, at: Location, part: IdentityPart, lifetime: timedelta | None) -> RenewalPolicy:
         if part.renew_at is not None and part.renew_before is not None:
             self._wrong((*at, "renew_at"), "stands beside `renew_before`: write one of them")
-        if lifetime is None:
+        if lifetime is None or not self._findings.sound(at, "renew_at", "renew_before"):
             return RenewalPolicy(part.renew_at, part.renew_before)
         if part.renew_before is not None and part.renew_before >= lifetime:
             self._wrong((*at, "renew_before"), "is not shorter than the lifetime: write a shorter span")
@@ -228,7 +248,9 @@ class Border:
 
     def _trust(self, at: Location, parts: Sequence[TrustPart]) -> tuple[TrustSpec, ...]:
         specs: list[TrustSpec] = []
-        for index, part in enumerate(parts):
+        for index, part in self._elements(parts):
+            if not self._findings.sound((*at, index)):
+                continue
             given = [key for key in ("issuer", "files", "system") if getattr(part, key) is not None]
             if len(given) != 1:
                 self._wrong((*at, index), "names not one source: write one of `issuer`, `files`, `system`")
@@ -244,58 +266,68 @@ class Border:
                 specs.append(SystemAnchors())
         return tuple(specs)
 
-    def _argv(self, at: Location, argv: Sequence[str]) -> tuple[str, ...]:
+    def _argv(self, at: Location, part: CommandPart) -> tuple[str, ...]:
         import shutil
 
-        program = argv[0]
-        found = self._path_of(program) if "/" in program else shutil.which(program, path=self._environment.get("PATH"))
-        if not found or not os.access(found, os.X_OK) or os.path.isdir(found):  # noqa: PTH112 - of a text
-            self._wrong((*at, 0), f"{program!r} is no program that can be run: write its path")
+        argv: Sequence[str] = getattr(part, "argv", ())
+        if argv:
+            program, path = argv[0], self._environment.get("PATH")
+            found = self._path_of(program) if "/" in program else shutil.which(program, path=path)
+            if not found or not os.path.isfile(found) or not os.access(found, os.X_OK):  # noqa: PTH113 - raises nothing
+                self._wrong((*at, 0), f"{shown(program)} is no program that can be run: write its path")
         return tuple(argv)
 
     # --- files -----------------------------------------------------------------------------
 
     def _all_files(self, at: Location, parts: Sequence[PemPart | Pkcs12Part]) -> tuple[Files, ...]:
-        files = tuple(self._files((*at, "files", index), part) for index, part in enumerate(parts))
-        seen: dict[str, int] = {}
-        for index, one in enumerate(files):
+        files = {index: self._files((*at, "files", index), part) for index, part in self._elements(parts)}
+        seen: set[str] = set()
+        for index, one in files.items():
             for name in one.names():
                 if name in seen:
                     self._wrong((*at, "files", index), f"{name!r} is written twice: write another name")
-                seen[name] = index
-        has_key = any(one.keystore if isinstance(one, Pkcs12Files) else (one.key or one.combined) for one in files)
-        if files and not has_key:
+                seen.add(name)
+        has_key = any(
+            one.keystore if isinstance(one, Pkcs12Files) else (one.key or one.combined) for one in files.values()
+        )
+        if parts and not has_key and self._findings.sound((*at, "files")):
             self._wrong((*at, "files"), "hold no private key: write `key`, `combined` or `keystore`")
-        return files
+        return tuple(files.values())
 
     def _files(self, at: Location, part: PemPart | Pkcs12Part) -> Files:
         access = self._access(at, part)
         if isinstance(part, PemPart):
-            if bool(part.certificate) != bool(part.key):
+            names = ("certificate", "key", "combined", "truststore")
+            if bool(part.certificate) != bool(part.key) and self._findings.sound(at, "certificate", "key"):
                 missing = "key" if part.certificate else "certificate"
                 self._wrong((*at, missing), "is missing: a certificate and its key come together")
-            if not (part.certificate or part.key or part.combined or part.truststore):
+            if not any(getattr(part, name) for name in names) and self._findings.sound(at, *names):
                 self._wrong(at, "names no file: write `certificate` and `key`, `combined` or `truststore`")
             self._check_mode(at, access, secret=part.key or part.combined)
             return PemFiles(part.certificate, part.key, part.combined, part.truststore, access)
-        if not (part.keystore or part.truststore):
+        if not (part.keystore or part.truststore) and self._findings.sound(at, "keystore", "truststore"):
             self._wrong(at, "names no file: write `keystore` or `truststore`")
         self._check_mode(at, access, secret=part.keystore)
         password = self._secret(at, part.password_file, part.password_environment, "password", store=True)
         return Pkcs12Files(password or Secret(environment=""), part.keystore, part.truststore, part.alias, access)
 
     def _access(self, at: Location, part: PemPart | Pkcs12Part) -> Access:
-        self._check_user((*at, "owner"), part.owner)
-        self._check_group((*at, "group"), part.group)
+        self._check_known((*at, "owner"), "user", pwd.getpwnam, part.owner)
+        self._check_known((*at, "group"), "group", grp.getgrnam, part.group)
         return Access(part.owner, part.group, part.mode)
 
     def _check_mode(self, at: Location, access: Access, *, secret: str | None) -> None:
-        if secret and access.mode is not None and access.mode & READABLE_BY_ALL:
-            self._wrong((*at, "mode"), f'lets everybody read the key in {secret}: write "0400" or "0440"')
+        mode = access.mode or 0
+        if secret and mode & OPEN_TO_ALL:
+            self._wrong((*at, "mode"), f'lets everybody at the key in {secret}: write "0400" or "0440"')
+        elif mode & WRITABLE_BY_ALL:
+            self._wrong((*at, "mode"), 'lets everybody change whom this host trusts: write "0444"')
 
     def _secret(
         self, at: Location, file: Path | None, variable: str | None, what: str, *, store: bool = False
     ) -> Secret | None:
+        if not self._findings.sound(at, f"{what}_file", f"{what}_environment"):
+            return None
         if (file is None) == (variable is None):
             self._wrong(at, f"has not one place of its {what}: write `{what}_file` or `{what}_environment`")
             return None
@@ -314,43 +346,50 @@ class Border:
         return secret
 
     def _check_file(self, at: Location, path: Path) -> None:
-        if not path.is_file() or not os.access(path, os.R_OK):
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - raises nothing
             self._wrong(at, f"{path} is no file that can be read: write the path of one")
 
     # --- what belongs to the whole ---------------------------------------------------------
 
-    def _apart(self, wanted: Mapping[str, Wanted | None], specs: Mapping[str, IssuerSpec | None]) -> None:
-        """Two identities, or an identity and a CA, may not share a directory, by whatever name."""
-        owners: dict[Path, str] = {
-            spec.directory.resolve(): f"the CA {name}" for name, spec in specs.items() if isinstance(spec, LocalCaSpec)
-        }
-        for name, one in wanted.items():
-            if one is None:
-                continue
-            owner = owners.setdefault(one.directory.resolve(), f"the identity {name}")
-            if owner != f"the identity {name}":
-                what = f"shares {one.directory} with {owner}: write a directory of its own"
-                self._wrong(("identities", name, "directory"), what)
+    def _directory(self, kind: str, name: str, part: LocalCaPart | IdentityPart) -> Path | None:
+        directory: Path | None = getattr(part, "directory", None)
+        if directory is None:
+            return None
+        return self._directories.setdefault((kind, name), self._path(directory))
+
+    def _check_apart(self) -> None:
+        """No two identities and CAs share a directory, by whatever name, and none is in a CA's."""
+        owners: dict[Path, str] = {}
+        authorities: dict[Path, str] = {}
+        for (kind, name), directory in self._directories.items():
+            me = f"the CA {name}" if kind == "issuers" else f"the identity {name}"
+            real = Path(os.path.realpath(directory))
+            around = next((authorities[above] for above in real.parents if above in authorities), None)
+            owner = owners.setdefault(real, me)
+            if owner != me:
+                self._wrong((kind, name, "directory"), f"shares {directory} with {owner}: write a directory of its own")
+            elif around is not None:
+                self._wrong((kind, name, "directory"), f"is in the directory of {around}: write one outside of it")
+            if kind == "issuers":
+                authorities[real] = me
 
     # --- helpers ---------------------------------------------------------------------------
 
+    def _elements(self, parts: Sequence[PartType]) -> Iterator[tuple[int, PartType]]:
+        """Yield the elements of a list with their places in it, but not one whose kind nobody can tell."""
+        return ((index, part) for index, part in enumerate(parts) if isinstance(part, Part))
+
     def _path(self, path: Path) -> Path:
-        return type(path)(self._path_of(str(path)))
+        return Path(self._path_of(str(path)))
 
     def _path_of(self, path: str) -> str:
         return os.path.normpath(self._folder / path)
 
-    def _check_user(self, at: Location, name: str | None) -> None:
+    def _check_known(self, at: Location, kind: str, look_up: Callable[[str], object], name: str | None) -> None:
         try:
-            pwd.getpwnam(name or "root")
+            look_up("root" if name is None else name)
         except KeyError:
-            self._wrong(at, f"this host knows no user {name!r}: write one that it knows")
-
-    def _check_group(self, at: Location, name: str | None) -> None:
-        try:
-            grp.getgrnam(name or "root")
-        except KeyError:
-            self._wrong(at, f"this host knows no group {name!r}: write one that it knows")
+            self._wrong(at, f"this host knows no {kind} {name!r}: write one that it knows")
 
     def _wrong(self, location: Location, what: str) -> None:
-        self._mistakes.append(self._wording.mistake(location, what))
+        self._findings.add(location, what)

@@ -60,14 +60,16 @@ def _mistakes(name: str, value: str, values: Mapping[str, Any]) -> Iterator[str]
     first, *rest = name[len(PREFIX) :].lower().split(DELIMITER)
     if first not in Settings.model_fields:
         near = suggestion(first, Settings.model_fields)
-        advice = f"did you mean {variable_of((near, *rest))}?" if near else f"there are {', '.join(Settings.model_fields)}"
+        advice = (
+            f"did you mean {variable_of((near, *rest))}?" if near else f"there are {', '.join(Settings.model_fields)}"
+        )
         yield f"there is no setting `{first}`; {advice}"
     if first in NAMED and rest:
         names = values.get(first)
-        known = {_folded(str(one)): str(one) for one in names} if isinstance(names, dict) else {}
-        if _folded(rest[0]) not in known:
-            near = suggestion(rest[0], known)
-            advice = f"did you mean `{known[near]}`?" if near else "name one that it has"
+        known = [str(one) for one in names] if isinstance(names, dict) else []
+        if _folded(rest[0]) not in map(_folded, known):
+            near = suggestion(rest[0], [one.lower() for one in known])
+            advice = f"did you mean `{near}`?" if near else "name one that it has"
             yield f"the file has no `{first}.{rest[0]}`; {advice}"
     try:
         value.encode()

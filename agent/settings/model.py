@@ -6,31 +6,31 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from agent.core.configuration import LogFormat
 from agent.core.identity import KeyAlgorithm, Usage
-from agent.settings.scalars import Alias, DnsName, Endpoint, FileName, IpAddress, Mode, Span, Uri
+from agent.settings.scalars import Alias, DnsName, Endpoint, FileName, IpAddress, Mode, PathName, Span, Uri
 
-PREFIX = "CERT_AGENT__"
-DELIMITER = "__"
+BRANCHED = {"files": 2, "subject": 1}
+"""The keys of an identity that hold a union, and where in the location of a mistake its branch is named."""
 
 
 def _algorithm(value: str) -> str:
     known = ", ".join(KeyAlgorithm)
-    matched = re.fullmatch(r"rsa-?(\d+)", value)
+    matched = re.fullmatch(r"rsa-?([0-9]{1,5})", value)
     if matched and int(matched[1]) < 2048:
         raise ValueError(f"RSA with {matched[1]} bits is refused by Java and OpenSSL: write ec-p256, or rsa-3072")
     if value not in {*KeyAlgorithm}:
-        raise ValueError(f"{value!r} is no key that the agent makes: write one of {known}")
+        raise ValueError(f"{value[:40]!r} is no key that the agent makes: write one of {known}")
     return value
 
 
 class Part(BaseModel):
     """A part of the settings; a key that it does not know is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Only what is used is built: no Vault without one, and the whole for its schema alone.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class HttpPart(Part):
@@ -38,7 +38,7 @@ class HttpPart(Part):
 
     listen: Endpoint = Field("127.0.0.1:9847", description="Address of /livez, /readyz, /healthz, /metrics, /status.")
     allowed_hosts: list[str] = Field([], description="Host headers that are answered beside those of loopback.")
-    admin_socket: Path | None = Field(Path("/run/cert-agent/admin.sock"), description="Socket of the acting verbs.")
+    admin_socket: PathName | None = Field(Path("/run/cert-agent/admin.sock"), description="Socket of the acting verbs.")
     admin_group: str | None = Field(None, description="Group whose members may use the admin socket.")
 
 
@@ -52,14 +52,14 @@ class LocalCaPart(Part):
     """The embedded CA: a root and an intermediate, made on first use."""
 
     type: Literal["local_ca"]
-    directory: Path = Field(description="Where its keys are; nobody but the agent should read them.")
+    directory: PathName = Field(description="Where its keys are; nobody but the agent should read them.")
 
 
 class TokenAuth(Part):
     """Login with a token that is read each time that it is needed."""
 
     method: Literal["token"]
-    token_file: Path | None = Field(None, description="File with the token.")
+    token_file: PathName | None = Field(None, description="File with the token.")
     token_environment: str | None = Field(None, description="Name of the environment variable with the token.")
 
 
@@ -68,11 +68,11 @@ class VaultPart(Part):
 
     type: Literal["vault"]
     addresses: list[str] = Field(min_length=1, description="Base addresses, tried in turn.")
-    mount: str = Field("pki", description="Path of the PKI mount.")
-    role: str = Field(description="Role of `sign/<role>`.")
+    mount: str = Field("pki", min_length=1, description="Path of the PKI mount.")
+    role: str = Field(min_length=1, description="Role of `sign/<role>`.")
     auth: TokenAuth
     namespace: str | None = None
-    ca_file: Path | None = Field(None, description="CA certificates that the server is verified with.")
+    ca_file: PathName | None = Field(None, description="CA certificates that the server is verified with.")
     server_name: str | None = Field(None, description="Name in the server's certificate, if not that of the address.")
     timeout: Span = Field("30s", validate_default=True, description="Longest time for one call, addresses included.")
 
@@ -89,6 +89,12 @@ class SubjectPart(Part):
     locality: str | None = None
     state: str | None = None
     country: str | None = Field(None, pattern="^[A-Z]{2}$")
+
+
+SubjectUnion = Annotated[
+    Annotated[str, Tag("text")] | Annotated[SubjectPart, Tag("mapping")],
+    Discriminator(lambda value: "mapping" if isinstance(value, dict | SubjectPart) else "text"),
+]
 
 
 class SansPart(Part):
@@ -133,7 +139,7 @@ class Pkcs12Part(AccessPart):
     keystore: FileName | None = None
     truststore: FileName | None = None
     alias: Alias = "kafka"
-    password_file: Path | None = None
+    password_file: PathName | None = None
     password_environment: str | None = None
 
 
@@ -144,7 +150,7 @@ class TrustPart(Part):
     """A source of trust anchors; one of the three."""
 
     issuer: str | None = Field(None, description="The anchors of a named issuer.")
-    files: Path | None = Field(None, description="A PEM file, or a folder of them.")
+    files: PathName | None = Field(None, description="A PEM file, or a folder of them.")
     system: Literal[True] | None = Field(None, description="The CA bundle of the operating system.")
 
 
@@ -166,11 +172,9 @@ class ProvePart(Part):
 class IdentityPart(Part):
     """One identity of this host."""
 
-    directory: Path
+    directory: PathName
     issuer: str
-    subject: str | SubjectPart = Field(
-        "", description="As Kafka prints it (CN=kafka1,OU=Brokers,O=MyOrg), or a mapping."
-    )
+    subject: SubjectUnion = Field("", description="As Kafka prints it (CN=kafka1,OU=Brokers,O=MyOrg), or a mapping.")
     sans: SansPart = SansPart()
     usages: list[Usage] = Field([Usage.SERVER, Usage.CLIENT], min_length=1)
     key: KeyPart = KeyPart.model_construct(algorithm="ec-p256", reuse=False)
@@ -184,12 +188,8 @@ class IdentityPart(Part):
     prove: list[ProvePart] = []
 
 
-class Settings(BaseSettings):
+class Settings(Part):
     """The configuration of kafka-cert-agent."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid", env_prefix=PREFIX, env_nested_delimiter=DELIMITER, case_sensitive=False
-    )
 
     http: HttpPart = HttpPart()
     log: LogPart = LogPart()

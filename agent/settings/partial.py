@@ -101,7 +101,7 @@ def known_keys(model: type[BaseModel], location: Location) -> list[str]:
     """Return every key that the part knows, below it too where the location is deeper, for a suggestion."""
     here = list(model.model_fields)
     name = location[0] if location else ""
-    if len(location) < 2 or name not in model.model_fields:  # noqa: PLR2004 - a key of the part itself
+    if len(location) < 2 or name not in model.model_fields:
         return here
     return [
         key

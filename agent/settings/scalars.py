@@ -5,16 +5,24 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-_SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_SPAN = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,12})s)?")
 _LONGEST = timedelta(days=36500)
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_DIGITS = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MODE = re.compile(r"0?[0-7]{3}")
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LONGEST_NAME = 253
+_LONGEST_SHOWN = 260
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
 def _span(value: Any) -> timedelta:
@@ -22,17 +30,17 @@ def _span(value: Any) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} has no unit: {wanted}")  # noqa: TRY004 - pydantic gathers ValueError
+        raise ValueError(f"{_shown(value)} has no unit: {wanted}")  # noqa: TRY004 - pydantic gathers ValueError
     matched = _SPAN.fullmatch(value.strip())
     if not value.strip() or matched is None:
-        raise ValueError(f"{value!r} is no span: {wanted}")
+        raise ValueError(f"{_shown(value)} is no span: {wanted}")
     days, hours, minutes, seconds = (int(part or 0) for part in matched.groups())
     try:
         span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     except OverflowError:
-        span = _LONGEST * 2
+        span = timedelta.max
     if not timedelta(0) < span <= _LONGEST:
-        raise ValueError(f"{value!r} is not between a second and a hundred years: {wanted}")
+        raise ValueError(f"{_shown(value)} is not between a second and a hundred years: {wanted}")
     return span
 
 
@@ -46,12 +54,15 @@ Span = Annotated[
 def dns_name(name: str, *, wildcard: bool = True) -> str:
     """Return a host name in lower case; raise `ValueError` for what is none (RFC 1123, RFC 6125 for a wildcard)."""
     if not name.isascii():
-        raise ValueError(f"{name!r} is not ASCII: write it in its IDNA form, xn--…")
-    labels = name.removeprefix("*.").split(".") if wildcard else name.split(".")
-    if not name or len(name) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{name!r} is no host name: write labels of letters, digits and hyphens, joined by dots")
+        raise ValueError(f"{_shown(name)} is not ASCII: write it in its IDNA form, as xn--bcher-kva.example")
+    if "*" in name.removeprefix("*.") or (name.startswith("*.") and not wildcard):
+        where = "stands alone in the leftmost label: write it as *.example.com" if wildcard else "has no place here"
+        raise ValueError(f"{_shown(name)} has a wildcard, which {where}")
     if _is_address(name):
-        raise ValueError(f"{name!r} is an IP address: write it under `ip`")
+        raise ValueError(f"{_shown(name)} is an IP address: write it under `ip`")
+    labels = name.removeprefix("*.").split(".")
+    if len(name) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels) or _DIGITS.fullmatch(name):
+        raise ValueError(f"{_shown(name)} is no host name: write labels of letters, digits and hyphens, joined by dots")
     return name.lower()
 
 
@@ -64,36 +75,48 @@ def _is_address(text: str) -> bool:
 
 
 def _address(text: str) -> str:
-    if not _is_address(text):
-        raise ValueError(f"{text!r} is no IP address: write one as 192.0.2.1 or 2001:db8::1")
+    if not _is_address(text) or "%" in text:
+        raise ValueError(f"{_shown(text)} is no IP address: write one as 192.0.2.1 or 2001:db8::1")
     return str(ipaddress.ip_address(text))
 
 
 def _uri(text: str) -> str:
     if not text.isascii() or not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S+", text):
-        raise ValueError(f"{text!r} is no URI: write one as spiffe://example.com/kafka")
+        raise ValueError(f"{_shown(text)} is no URI: write one as spiffe://example.com/kafka")
     return text
 
 
 def _file_name(name: str) -> str:
-    if "/" in name or "\0" in name:
-        raise ValueError(f"{name!r} leaves the directory: write a plain file name, and the folder as `directory`")
-    if not name or name.startswith("."):
-        raise ValueError(f"{name!r} begins with a dot, as the agent's own files do: write another name")
+    if "/" in name:
+        raise ValueError(f"{_shown(name)} leaves the directory: write a plain file name, and the folder as `directory`")
+    if not name or not name.isprintable():
+        raise ValueError(f"{_shown(name)} is no file name: write one of letters, digits, dot, hyphen")
+    if name.startswith("."):
+        raise ValueError(f"{_shown(name)} begins with a dot, as the agent's own files do: write another name")
     if name == "generation.json":
-        raise ValueError(f"{name!r} is the name of a generation's manifest: write another name")
+        raise ValueError(f"{_shown(name)} is the name of a generation's manifest: write another name")
     return name
+
+
+def _path(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty: write a path")
+    if isinstance(value, str) and value.startswith("~"):
+        raise ValueError(f"{_shown(value)} begins with ~, which only a shell understands: write the path whole")
+    return value
 
 
 def _mode(value: Any) -> int:
     if not isinstance(value, str) or not _MODE.fullmatch(value):
-        raise ValueError(f'{value!r} is no mode: write it octal and in quotes, as "0440"')
+        raise ValueError(f'{_shown(value)} is no mode: write it octal and in quotes, as "0440"')
     return int(value, 8)
 
 
 def _alias(alias: str) -> str:
     if not _ALIAS.fullmatch(alias):
-        raise ValueError(f"{alias!r} is no alias: write lower-case letters, digits, dot, hyphen; Java lower-cases them")
+        raise ValueError(
+            f"{_shown(alias)} is no alias: write lower-case letters, digits, dot, hyphen; Java lower-cases them"
+        )
     return alias
 
 
@@ -103,12 +126,12 @@ def host_and_port(address: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     wanted = "write host:port, as localhost:9093 or [::1]:9093"
-    if not colon or not host or not port.isdecimal() or (":" in host) != bracketed:
-        raise ValueError(f"{address!r} is no address: {wanted}")
-    if not 1 <= int(port) <= 65535:
-        raise ValueError(f"port {port} does not exist: write one between 1 and 65535")
+    if not colon or not host or not (port.isascii() and port.isdecimal()) or (":" in host) != bracketed:
+        raise ValueError(f"{_shown(address)} is no address: {wanted}")
+    if len(port) > 5 or not 1 <= int(port) <= 65535:
+        raise ValueError(f"port {port[:20]} does not exist: write one between 1 and 65535")
     if bracketed and not _is_address(host):
-        raise ValueError(f"{address!r} is no address: {wanted}")
+        raise ValueError(f"{_shown(address)} is no address: {wanted}")
     if not bracketed and not _is_address(host):
         host = dns_name(host, wildcard=False)
     return host, int(port)
@@ -122,6 +145,7 @@ def _endpoint(address: str) -> str:
 DnsName = Annotated[str, AfterValidator(dns_name)]
 IpAddress = Annotated[str, AfterValidator(_address)]
 Uri = Annotated[str, AfterValidator(_uri)]
+PathName = Annotated[Path, BeforeValidator(_path)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Mode = Annotated[int, BeforeValidator(_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})]
 Alias = Annotated[str, AfterValidator(_alias)]

@@ -10,8 +10,15 @@ from cryptography.x509.oid import NameOID
 if TYPE_CHECKING:
     from agent.settings.model import SubjectPart
 
-LONGEST_ATTRIBUTE = 64
-"""Characters of a common name, organization or unit (RFC 5280, appendix A)."""
+_LONGEST_SHOWN = 200
+LONGEST = {
+    NameOID.COMMON_NAME: 64,
+    NameOID.ORGANIZATION_NAME: 64,
+    NameOID.ORGANIZATIONAL_UNIT_NAME: 64,
+    NameOID.LOCALITY_NAME: 128,
+    NameOID.STATE_OR_PROVINCE_NAME: 128,
+}
+"""Characters of an attribute (RFC 5280, appendix A)."""
 
 
 def read_subject(subject: str | SubjectPart) -> x509.Name:
@@ -30,7 +37,7 @@ def read_subject(subject: str | SubjectPart) -> x509.Name:
         *((NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in subject.organizational_unit),
         (NameOID.COMMON_NAME, subject.common_name),
     ]
-    return x509.Name([x509.NameAttribute(oid, _short(value)) for oid, value in attributes if value])
+    return x509.Name([x509.NameAttribute(oid, _short(oid, value)) for oid, value in attributes if value])
 
 
 def _of_text(text: str) -> x509.Name:
@@ -39,15 +46,18 @@ def _of_text(text: str) -> x509.Name:
     try:
         name = x509.Name.from_rfc4514_string(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no name ({error}): write CN=kafka1.example.com,OU=Brokers,O=MyOrg") from None
+        reason = f" ({error})" if str(error) else ""
+        short = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+        raise ValueError(f"{short!r} is no name{reason}: write CN=kafka1.example.com,OU=Brokers,O=MyOrg") from None
     for attribute in name:
-        _short(str(attribute.value))
+        _short(attribute.oid, str(attribute.value))
     return name
 
 
-def _short(value: str) -> str:
-    if len(value) > LONGEST_ATTRIBUTE:
+def _short(oid: x509.ObjectIdentifier, value: str) -> str:
+    most = LONGEST.get(oid, len(value))
+    if len(value) > most:
         raise ValueError(
-            f"{value!r} is longer than {LONGEST_ATTRIBUTE} characters: write a shorter one, names go to `sans`"
+            f"{value[:most] + '…'!r} is longer than {most} characters: write a shorter one, names go to `sans`"
         )
     return value

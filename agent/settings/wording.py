@@ -76,9 +76,7 @@ class Findings:
     def sound(self, location: Location, *keys: str) -> bool:
         """Return whether nothing was found wrong at or below any of these keys of a location, or above them."""
         asked = [(*location, key) for key in keys] or [location]
-        return not any(
-            wrong[: len(one)] == one or one[: len(wrong)] == wrong for wrong in self._wrong for one in asked
-        )
+        return not any(wrong[: len(one)] == one or one[: len(wrong)] == wrong for wrong in self._wrong for one in asked)
 
     def add(self, location: Location, what: str) -> None:
         """Note a mistake at a key; its place is the environment where a variable set it."""
@@ -138,29 +136,27 @@ def shown(value: Any) -> str:
         case dict():
             return "a mapping"
         case list() | tuple() | set():
-            return "a list" if value else "an empty list"
+            return "a list"
         case str() if "@" in value:
             return "the text"  # which may hold a user and a password
-        case str() | bytes() | int():
-            return repr(_cut(value, _LONGEST_VALUE) if not isinstance(value, int) else _short_number(value))
+        case str():
+            return repr(_cut(value, _LONGEST_VALUE))
+        case int() if value.bit_length() > _LONGEST_VALUE:
+            return "a huge number"
+        case bool() | int() | float() | None:
+            return repr(value)
         case _:
-            return _cut(repr(value), _LONGEST_VALUE)
-
-
-def _short_number(value: int) -> int | str:
-    return value if value.bit_length() < 200 else "a huge number"  # noqa: PLR2004 - sixty digits
+            return f"a value of YAML's {type(value).__name__}"
 
 
 def _shown_at(value: Any, location: Location) -> str:
     """Show a value, unless it stands where a person may have written the secret itself."""
     key = next((part for part in reversed(location) if isinstance(part, str)), "")
-    return "the value" if key == "auth" or key.startswith(("password", "token")) else shown(value)
+    return "the value" if key in ("auth", "files") or key.startswith(("password", "token")) else shown(value)
 
 
-def _cut(value: Any, longest: int) -> Any:
-    if len(value) <= longest:
-        return value
-    return value[: longest - 1] + "…" if isinstance(value, str) else value[: longest - 1]
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _in_one_line(text: str) -> str:

@@ -77,7 +77,7 @@ def test_a_bug_is_told_with_its_trace() -> None:
     stream = io.StringIO()
     configure(LogFormat.TEXT, stream)
     try:
-        raise RuntimeError("a bug")
+        raise RuntimeError("a bug")  # noqa: TRY301 - a bug is raised here and now
     except RuntimeError:
         structlog.get_logger().exception("it ends")
     assert "Traceback" in stream.getvalue()
