@@ -48,7 +48,7 @@ from agent.settings.subject import read_subject
 from agent.settings.wording import shown, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from cryptography import x509
