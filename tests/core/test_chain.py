@@ -250,6 +250,22 @@ def test_a_weak_key_is_refused() -> None:
     assert "rsa-1024" in reason(find_path(leaf, [], [ROOT.certificate], NOW, BOTH))
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "known", "other"),
+    [
+        (KeyAlgorithm.RSA_2048, "2a864886f70d01010b", "2a864886f70d010105"),
+        (KeyAlgorithm.EC_P256, "2a8648ce3d040302", "2a8648ce3d040309"),
+    ],
+    ids=["SHA-1", "a hash that nobody knows"],
+)
+def test_a_weak_hash_is_refused(algorithm: KeyAlgorithm, known: str, other: str) -> None:
+    """Whoever can find collisions can be any host."""
+    ca = Ca.root("CN=Old", key=make_key(algorithm))
+    der = ca.leaf(REQUEST, KEY).der.replace(bytes.fromhex(known), bytes.fromhex(other))
+    leaf = Certificate.from_der(der)
+    assert "hash that is broken" in reason(find_path(leaf, [], [ca.certificate], NOW, BOTH))
+
+
 def test_an_ed25519_chain_is_taken() -> None:
     """The web's rules know no Ed25519; TLS 1.3 and Java do."""
     ca = Ca.root("CN=Ed", key=make_key(KeyAlgorithm.ED25519))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from agent.keystores import pem
+from agent.keystores import pem, pkcs12, private_key
 from agent.web.admin_client import NobodyListensError, ask
 
 if TYPE_CHECKING:
@@ -206,3 +206,15 @@ class Running:
             self.process.kill()
             await self.process.wait()
             raise AssertionError(f"it did not stop\n{(self.host.folder / 'agent.log').read_text()}") from None
+
+
+def assert_whole(host: Host, directory: str = "ssl") -> None:
+    """Every file of the identity is there, belongs together and opens; nothing is left half written."""
+    folder = host.folder / directory
+    leaf = host.leaf(directory)
+    for name in ("tls.key", "tls.pem"):
+        assert private_key.public_der(private_key.from_pem((folder / name).read_bytes())) == leaf.public_key
+    key, chain = pkcs12.read_keystore((folder / "keystore.p12").read_bytes(), (host.folder / "password").read_text())
+    assert chain[0] == leaf
+    assert private_key.public_der(key) == leaf.public_key
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".new-")]

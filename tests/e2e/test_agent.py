@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import AgentError
-from agent.keystores import pkcs12, private_key
-from tests.e2e.host import PATIENCE, ROOT, Host, free_port
+from agent.host.lock import DirectoryLock
+from agent.keystores import pem, private_key
+from tests.e2e.host import PATIENCE, ROOT, Host, assert_whole, free_port
+from tests.material import Ca
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,18 +32,6 @@ pytestmark = pytest.mark.slow
 def host(tmp_path: Path) -> Host:
     """A host with one identity."""
     return Host(tmp_path)
-
-
-def assert_whole(host: Host, directory: str = "ssl") -> None:
-    """Every file of the identity is there, belongs together and opens; nothing is left half written."""
-    folder = host.folder / directory
-    leaf = host.leaf(directory)
-    for name in ("tls.key", "tls.pem"):
-        assert private_key.public_der(private_key.from_pem((folder / name).read_bytes())) == leaf.public_key
-    key, chain = pkcs12.read_keystore((folder / "keystore.p12").read_bytes(), (host.folder / "password").read_text())
-    assert chain[0] == leaf
-    assert private_key.public_der(key) == leaf.public_key
-    assert not [path for path in folder.rglob("*") if path.name.startswith(".new-")]
 
 
 @asynccontextmanager
@@ -237,72 +227,54 @@ async def test_a_lock_keeps_verbs_out_when_the_socket_is_gone(host: Host) -> Non
         assert host.leaf() == first
 
 
-async def test_once_does_what_is_due_and_exits(host: Host) -> None:
-    """The first time it issues, the second time there is nothing to do."""
-    code, out, _ = await host.verb("once")
-    assert code == 0
-    first = host.leaf()
-    assert_whole(host)
-    code, out, _ = await host.verb("once")
-    assert code == 0
-    assert "its renewal falls there" in out
-    assert host.leaf() == first
+async def test_anchors_in_files_are_watched(host: Host) -> None:
+    """A CA that is put into the folder stands in the truststores seconds later; the leaf stays."""
+    folder = host.folder / "ca.d"
+    folder.mkdir()
+    (folder / "one.pem").write_bytes(pem.encode([Ca.root("CN=One").certificate]))
+    broker = host.settings["identities"]["broker"]
+    broker["files"][0]["truststore"] = "ca.crt"
+    broker["trust"] = [{"files": "ca.d"}, {"issuer": "local"}]
+    broker["peer_trust"] = [{"issuer": "local"}]
+    async with host.running() as agent:
+        await agent.until_ready()
+        first = host.leaf()
+        assert len(pem.decode((host.directory / "ca.crt").read_bytes())) == 2
+        (folder / "two.pem").write_bytes(pem.encode([Ca.root("CN=Two").certificate]))
+        await agent.until(
+            lambda _: len(pem.decode((host.directory / "ca.crt").read_bytes())) == 3, "the new anchor was not taken"
+        )
+        assert host.leaf() == first
+        broker["trust"] = [{"issuer": "local"}]
+        host.write()
+        agent.send(signal.SIGHUP)
+        await agent.until(
+            lambda _: len(pem.decode((host.directory / "ca.crt").read_bytes())) == 1, "the folder is still trusted"
+        )
 
 
-async def test_plan_tells_and_changes_nothing(host: Host) -> None:
-    """Neither a directory nor a CA is made by it."""
-    code, out, _ = await host.verb("plan")
-    assert code == 0
-    assert "ask the CA for a leaf now: there is no certificate yet" in out
-    assert not host.directory.exists()
-    assert not (host.folder / "ca").exists()
-    await host.verb("once")
-    before = sorted((path, path.lstat().st_mtime_ns) for path in host.folder.rglob("*") if path != host.config)
-    code, out, _ = await host.verb("plan")
-    assert code == 0
-    assert sorted((path, path.lstat().st_mtime_ns) for path in host.folder.rglob("*") if path != host.config) == before
+async def test_the_systems_bundle_can_be_trusted(host: Host) -> None:
+    """A client of a cloud's brokers has a leaf of a private CA and trusts public roots."""
+    broker = host.settings["identities"]["broker"]
+    broker["files"][0]["truststore"] = "ca.crt"
+    broker["trust"] = [{"system": True}]
+    code, _, errors = await host.verb("once")
+    assert code == 0, errors
+    assert len(pem.decode((host.directory / "ca.crt").read_bytes())) > 20
 
 
-async def test_rollback_goes_back_and_status_tells(host: Host) -> None:
-    """The leaf of the generation before is current again; the status says that a person held it."""
-    await host.verb("once")
-    first = host.leaf()
-    await host.verb("renew")
-    assert host.leaf() != first
-    code, out, _ = await host.verb("rollback")
-    assert code == 0
-    assert "back at generation 1" in out
-    assert host.leaf() == first
-    code, out, _ = await host.verb("status")
-    assert code == 0
-    assert "person rolled back" in out
-    code, out, _ = await host.verb("status", "--json")
-    assert json.loads(out)["identities"][0]["generation"] == 1
-    code, _, errors = await host.verb("rollback", "--to", "99")
-    assert code == 1
-    assert "not kept" in errors
-
-
-async def test_bad_configuration_touches_nothing(host: Host) -> None:
-    """All mistakes at once, a line each, exit code 78, no file made."""
-    host.settings["identities"]["broker"] |= {
-        "lifetime": "3s",
-        "unknown": 1,
-        "key": {"algorithm": "rsa-1024"},
-        "sans": {"ip": ["10.0.0.300"]},
-    }
-    host.settings["identities"]["copy"] = host.identity("ssl", files=[
-        {"format": "pkcs12", "keystore": "k.p12", "password_file": "nowhere"}
-    ])  # fmt: skip
-    for verb in (["run"], ["once"], ["plan"], ["config", "check"]):
-        code, _, errors = await host.verb(*verb)
-        assert code == 78
-        lines = errors.splitlines()
-        assert len(lines) == 6, errors
-        for word in ("unknown", "lifetime", "key.algorithm", "sans.ip[0]", "password_file", "copy.directory"):
-            assert sum(word in line for line in lines) == 1, word
-        assert all(str(host.config) in line for line in lines)
-    assert not host.directory.exists()
+async def test_sighup_takes_no_directory_that_another_keeps(host: Host) -> None:
+    """A configuration that cannot be kept as a whole is not taken in part."""
+    with DirectoryLock(host.folder / "other"):
+        async with host.running() as agent:
+            await agent.until_ready()
+            host.settings["identities"]["other"] = host.identity("other")
+            host.write()
+            agent.send(signal.SIGHUP)
+            await agent.until(lambda _: any("is kept by" in line["event"] for line in host.log()), "not told")
+            status = await agent.status()
+            assert status is not None
+            assert [one["name"] for one in status["identities"]] == ["broker"]
 
 
 async def test_http_tells_and_refuses(host: Host) -> None:
