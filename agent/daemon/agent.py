@@ -50,6 +50,7 @@ class Agent:
         self._group: asyncio.TaskGroup | None = None
         self._started_at = clock()
         self._lag = 0.0
+        self._stopping = False
 
     @property
     def keepers(self) -> Mapping[str, Keeper]:
@@ -64,13 +65,15 @@ class Agent:
                 self.add(keeper)
             heart = group.create_task(self._beat(), name="heartbeat")
             await stop.wait()
-            self._group = None
+            self._stopping, self._group = True, None
             heart.cancel()
             for task in self._tasks.values():
                 task.cancel()
 
     def add(self, keeper: Keeper) -> None:
-        """Start to keep one more identity."""
+        """Start to keep one more identity; an agent that is stopping takes none on."""
+        if self._stopping:
+            return
         if self._group is None:
             raise RuntimeError("an agent that does not run keeps nothing")
         name = keeper.wanted.name

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
-    from agent.core.evidence import Served
     from agent.core.record import Record
     from agent.core.status import IdentityStatus
     from agent.daemon.edges import Edges
@@ -164,11 +163,6 @@ class Keeper:
     def record(self) -> Record:
         """What is noted of the identity."""
         return self._applier.ledger.record
-
-    @property
-    def served(self) -> dict[str, Served]:
-        """What the listeners were last seen to serve."""
-        return self._applier.served
 
     async def _observe(self) -> Observed:
         disk, trust, peer_trust = (

@@ -118,6 +118,8 @@ async def test_an_identity_comes_and_goes() -> None:
     await run.until(lambda: run.agent.status().ready)
     assert first.ca.calls == 1
     await run.end()
+    run.agent.add(named("late").keeper)
+    assert "late" not in run.agent.keepers
 
 
 async def test_one_that_hangs_holds_up_no_other_and_stops_the_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
