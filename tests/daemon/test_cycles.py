@@ -217,6 +217,22 @@ async def test_a_refuted_first_generation_is_held_and_told() -> None:
     assert world.ca.calls == 1
 
 
+async def test_a_listener_that_watches_its_files_is_looked_at_anew() -> None:
+    """Without a reload to tell it, what it served before the switch says nothing of the new leaf."""
+    world = World(replace(WANTED, reload=()))
+    switch = world.store.switch
+
+    async def seen_by_the_listener(number: int) -> None:
+        await switch(number)
+        world.listener.serves = world.current.leaf.fingerprint
+
+    world.store.switch = seen_by_the_listener  # type: ignore[method-assign]
+    await world.keeper.turn()
+    await world.keeper.renew()
+    assert world.switches == [1, 2]
+    assert settled(world)
+
+
 async def test_a_listener_that_is_down_keeps_the_switch_and_is_asked_again(world: World) -> None:
     """Unknown is no refutation: the new generation stays, is not settled, and is proven later."""
     world.listener.down = True
