@@ -133,9 +133,9 @@ def test_help_and_version_import_almost_nothing() -> None:
     """Nothing of TLS, HTTP or settings is loaded for a line of text."""
     for arguments in (["--version"], ["--help"]):
         code = (
-            "import sys\nfrom agent.cli import main\n"
+            "import sys\nbefore = set(sys.modules)\nfrom agent.cli import main\n"
             f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-            "print(sorted({name.split('.')[0] for name in sys.modules} & "
+            "print(sorted({name.split('.')[0] for name in sys.modules.keys() - before} & "
             "{'asyncio', 'cryptography', 'aiohttp', 'pydantic', 'yaml', 'structlog', 'ssl', 'socket'}))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
