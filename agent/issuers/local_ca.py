@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from agent.core.generation import Issued
 from agent.core.identity import EXTENDED_KEY_USAGE
 from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, TrustError
 from agent.issuers.authority import BACKDATED, AuthorityFolder
+from agent.keystores.signing_request import key_usage, san_extension
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-    from agent.core.certificate import Certificate, Sans
+    from agent.core.certificate import Certificate
     from agent.core.configuration import LocalCaSpec
     from agent.core.generation import Pending
     from agent.core.identity import Request
@@ -160,37 +160,12 @@ def _leaf(
         .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(key), critical=True)
+        .add_extension(key_usage(encipherment=isinstance(key, rsa.RSAPublicKey)), critical=True)
     )
     if request.usages:
         oids = [ObjectIdentifier(EXTENDED_KEY_USAGE[usage]) for usage in sorted(request.usages)]
         builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
     if request.sans:
         # RFC 5280, 4.2.1.6: with an empty subject the names are all there is.
-        builder = builder.add_extension(_names(request.sans), critical=not request.subject.rdns)
+        builder = builder.add_extension(san_extension(request.sans), critical=not request.subject.rdns)
     return builder
-
-
-def _names(sans: Sans) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName(
-        [
-            *map(x509.DNSName, sans.dns),
-            *(x509.IPAddress(ipaddress.ip_address(address)) for address in sans.ip),
-            *map(x509.UniformResourceIdentifier, sans.uri),
-        ]
-    )
-
-
-def _key_usage(key: CertificatePublicKeyTypes) -> x509.KeyUsage:
-    """Return what TLS needs of a key: RSA may also encipher the secret of a TLS 1.2 key exchange."""
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=isinstance(key, rsa.RSAPublicKey),
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )

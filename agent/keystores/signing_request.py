@@ -31,7 +31,7 @@ def make(key: PrivateKey, request: Request) -> bytes:
     if request.usages:
         oids = [x509.ObjectIdentifier(EXTENDED_KEY_USAGE[usage]) for usage in sorted(request.usages)]
         builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
-    builder = builder.add_extension(_key_usage(encipherment=isinstance(key, rsa.RSAPrivateKey)), critical=True)
+    builder = builder.add_extension(key_usage(encipherment=isinstance(key, rsa.RSAPrivateKey)), critical=True)
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(key, algorithm).public_bytes(Encoding.DER)
 
@@ -47,7 +47,8 @@ def san_extension(sans: Sans) -> x509.SubjectAlternativeName:
     )
 
 
-def _key_usage(*, encipherment: bool) -> x509.KeyUsage:
+def key_usage(*, encipherment: bool) -> x509.KeyUsage:
+    """Return what TLS needs of a leaf's key; `encipherment` for RSA alone."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
