@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -307,6 +308,27 @@ def _get(host: Host, path: str, name: str = "", method: str = "GET") -> tuple[in
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
+
+
+async def test_the_service_manager_hears_of_start_life_and_end(host: Host) -> None:
+    """`Type=notify`: READY once it is up, WATCHDOG while every keeper turns, STOPPING at the end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(host.folder / "notify"))
+        manager.settimeout(PATIENCE)
+
+        def hear(word: str) -> str:
+            while True:
+                message = manager.recv(4096).decode()
+                if word in message:
+                    return message
+
+        environment = {"NOTIFY_SOCKET": str(host.folder / "notify"), "WATCHDOG_USEC": "300000"}
+        async with host.running(**environment) as agent:
+            assert "STATUS=keeps 1 identities" in await asyncio.to_thread(hear, "READY=1")
+            for _ in range(3):
+                await asyncio.to_thread(hear, "WATCHDOG=1")
+            assert await agent.stop() == 0
+            await asyncio.to_thread(hear, "STOPPING=1")
 
 
 async def test_a_lost_file_comes_back_without_a_new_leaf(host: Host) -> None:
