@@ -96,12 +96,14 @@ class Listener(socketserver.ThreadingTCPServer):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(pem)
+        is_new = not self._listens or self.serving[1] != fingerprint
         self.serving = (context, fingerprint)
         if not self._listens:
             self.server_activate()
             threading.Thread(target=self.serve_forever, daemon=True).start()
             self._listens = True
-        say(f"serves {fingerprint} on {self._address}")
+        if is_new:
+            say(f"serves {fingerprint} on {self._address}")
         return fingerprint
 
     def stop(self) -> None:
