@@ -12,7 +12,7 @@ import structlog
 from agent.core.plan import LOOK, Plan, decide
 from agent.core.record import Failure, Tries
 from agent.core.report import blinded, report, unseen
-from agent.core.situation import Anchors, Observed
+from agent.core.situation import Anchors, Observed, Situation
 from agent.daemon.apply import Applier
 from agent.errors import AgentError, StoreError, TrustError
 
@@ -46,6 +46,7 @@ class Keeper:
         self._awake = asyncio.Event()
         self._last: tuple[Observed, Plan] | None = None
         self._said = ""
+        self._warned: set[str] = set()
         self._blind = Tries()
         self._retired = False
         self._over_by: float | None = None
@@ -103,7 +104,23 @@ class Keeper:
         plan = decide(observed, self.wanted, self._edges.clock())
         self._last = (observed, plan)
         self._blind = Tries()
+        self._warn(observed)
         return observed, plan
+
+    def _warn(self, observed: Observed) -> None:
+        """Log once what a person should know and no failure tells: edits that are held, sources that are silent."""
+        situation = Situation(observed, self.wanted, self._edges.clock())
+        held = {f"{name} was edited by hand and is held as it is" for name in situation.edited_truststores}
+        silent = {
+            f"{what} cannot be read: {source.trouble}"
+            for what, source in (("a source of trust", observed.trust), ("what the peers trust", observed.peer_trust))
+            if source.trouble
+        }
+        for warning in sorted(held - self._warned):
+            self._log.warning(warning, advice="`cert-agent renew --discard-edits` takes it back")
+        for warning in sorted(silent - self._warned):
+            self._log.warning(warning, advice="what the truststores hold stays until it can")
+        self._warned = held | silent
 
     def _blinded(self, error: StoreError) -> datetime:
         """Note that the disk could not be read: nothing is decided on what was not seen."""

@@ -295,10 +295,12 @@ async def test_another_lifetime_alone_renews_nothing(world: World) -> None:
     assert world.ca.calls == 1
 
 
-async def test_an_edited_truststore_is_held_through_renewals(world: World) -> None:
-    """What a person wrote is carried along, told of, and taken back only on demand."""
+async def test_an_edited_truststore_is_held_through_renewals(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a person wrote is carried along, told of once, and taken back only on demand."""
     world.store.damages = (FileDamage("ca.crt", Damage.EDITED_TRUSTSTORE),)
     await world.keeper.turn()
+    await world.keeper.turn()
+    assert capsys.readouterr().out.count("ca.crt was edited by hand") == 1
     assert world.switches == [1]
     assert any("edited by hand" in concern for concern in world.status.concerns)
     await world.keeper.renew()
@@ -327,10 +329,12 @@ async def test_a_renewal_with_other_anchors_takes_two_generations(world: World) 
     assert causes == [Cause.LEAF, Cause.ANCHORS, Cause.LEAF]
 
 
-async def test_a_source_that_cannot_be_read_shrinks_nothing(world: World) -> None:
-    """An outage of a source is no order to distrust."""
+async def test_a_source_that_cannot_be_read_shrinks_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """An outage of a source is no order to distrust; it is told once, and again when it comes back."""
     world.ca.anchor_trouble = "the CA does not answer"
     await world.keeper.turn()
+    await world.keeper.turn()
+    assert capsys.readouterr().out.count("a source of trust cannot be read") == 1
     assert world.switches == [1]
     assert any("source of trust" in concern for concern in world.status.concerns)
 
