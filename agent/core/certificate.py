@@ -157,7 +157,9 @@ def key_type(key: CertificatePublicKeyTypes) -> str:
         case rsa.RSAPublicKey():
             return f"rsa-{key.key_size}"
         case ec.EllipticCurvePublicKey():
-            return f"ec-p{key.curve.key_size}" if key.curve.name.startswith("secp") else f"ec-{key.curve.name}"
+            # NIST's curves are the random ones; secp256k1 is as long as P-256 and another.
+            is_of_nist = key.curve.name.startswith("secp") and key.curve.name.endswith("r1")
+            return f"ec-p{key.curve.key_size}" if is_of_nist else f"ec-{key.curve.name}"
         case ed25519.Ed25519PublicKey():
             return "ed25519"
         case ed448.Ed448PublicKey():

@@ -8,6 +8,7 @@ judged by `cryptography`'s own verifier. docs/adr/0004 tells why.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from agent.core.identity import ANY_EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE
@@ -22,6 +25,8 @@ from agent.core.identity import ANY_EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
+
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
     from agent.core.certificate import Certificate
     from agent.core.identity import Usage
@@ -34,6 +39,14 @@ MOST_SIGNATURES = 60
 
 SMALLEST_RSA = 2048
 """Bits; OpenSSL's security level 2, which Debian sets, refuses less."""
+
+SMALLEST_CURVE = 224
+"""Bits; Java and OpenSSL's security level 2 refuse less."""
+
+LONGEST_NAME = 200
+"""Characters of a distinguished name in a sentence; what is longer is cut."""
+
+HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
 
 WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
@@ -68,9 +81,12 @@ class NoPath:
 def order(leaf: Certificate, pool: Iterable[Certificate]) -> tuple[Certificate, ...]:
     """Return the leaf and the intermediates of `pool` that lead on from it, each once, in their order.
 
-    Anchors (self-signed certificates) and strangers are left out. Where two would do, the one that
-    is valid longer is taken; the order of the pool does not matter.
+    Anchors (self-signed certificates) and strangers are left out. A CA's new key that its old key
+    has signed under the same name is no anchor but a link (RFC 4210, 4.4). Where two would do, the
+    one that is valid longer is taken; the order of the pool does not matter.
     """
+    if _self_signed(leaf):
+        return (leaf,)
     candidates = sorted(set(pool) - {leaf}, key=lambda one: (-one.not_after.timestamp(), one.fingerprint))
     chain = [leaf]
     while len(chain) < LONGEST_PATH:
@@ -79,11 +95,11 @@ def order(leaf: Certificate, pool: Iterable[Certificate]) -> tuple[Certificate, 
             (
                 one
                 for one in candidates
-                if one not in chain and one.subject == last.issuer and not one.self_issued and _signed(last, one)
+                if one not in chain and one.subject == last.issuer and not _self_signed(one) and _signed(last, one)
             ),
             None,
         )
-        if issuer is None or last.self_issued:
+        if issuer is None:
             break
         chain.append(issuer)
     return tuple(chain)
@@ -122,14 +138,17 @@ class _Walk:
         self._deepest = (0, "")
 
     def run(self, leaf: Certificate) -> Path | NoPath:
-        trouble = self._of_any(leaf) or self._of_subject(leaf)
-        if not trouble and _has(leaf.x509, x509.NameConstraints):
-            trouble = f"{_name(leaf)} carries name constraints, which only a CA may (RFC 5280, 4.2.1.10)"
+        trouble = self._of_any(leaf) or self._of_subject(leaf) or self._of_leaf(leaf)
         if trouble:
             return NoPath(trouble)
         if leaf in self._anchors:
             return Path((leaf,))
         path = self._from((leaf,))
+        if path is None and self._signatures > MOST_SIGNATURES:
+            return NoPath(
+                f"no path from {_name(leaf)} to an anchor was found within {MOST_SIGNATURES} signatures: "
+                "too many of the CAs at hand bear one name"
+            )
         return path or NoPath(self._deepest[1])
 
     def _from(self, path: tuple[Certificate, ...]) -> Path | None:
@@ -178,11 +197,10 @@ class _Walk:
             return f"{_name(certificate)} expired at {certificate.not_after.isoformat()}"
         if certificate.not_before > self._at:
             return f"{_name(certificate)} is valid from {certificate.not_before.isoformat()} only"
-        kind, _, size = certificate.key_type.partition("-")
-        if kind not in ("rsa", "ec", "ed25519", "ed448") or (kind == "rsa" and int(size) < SMALLEST_RSA):
+        if _is_weak(certificate.x509.public_key()):
             return f"{_name(certificate)} has a key of type {certificate.key_type}, which Java or OpenSSL refuses"
-        if kind == "ec" and certificate.public_key not in certificate.der:
-            return f"{_name(certificate)} spells its curve out instead of naming it, which Java does not read"
+        if certificate.key_type.startswith("ec-") and certificate.public_key not in certificate.der:
+            return f"{_name(certificate)} does not name its curve and point as Java reads them"
         for extension in certificate.x509.extensions:
             if extension.critical and extension.oid not in PROCESSED:
                 return f"{_name(certificate)} has a critical extension {extension.oid.dotted_string} that nobody knows"
@@ -199,10 +217,20 @@ class _Walk:
         return f"{_name(certificate)} may not be used as {' and '.join(missing)}" if missing else ""
 
     @staticmethod
+    def _of_leaf(leaf: Certificate) -> str:
+        """What a leaf must not say, whoever has signed it."""
+        if leaf.key_usage is not None and "digital_signature" not in leaf.key_usage:
+            # Every handshake of TLS 1.3 and of ECDHE signs; Java refuses the certificate before it.
+            return f"the key usage of {_name(leaf)} does not let it sign a handshake (digital signature)"
+        if _has(leaf.x509, x509.NameConstraints):
+            return f"{_name(leaf)} carries name constraints, which only a CA may (RFC 5280, 4.2.1.10)"
+        return ""
+
+    @staticmethod
     def _of_issuer(issuer: Certificate, path: tuple[Certificate, ...], *, is_anchor: bool) -> str:
         """Whether it may issue at all, and so far down."""
-        # A root from before X.509 v3 carries no constraints and is a CA because it is trusted.
-        is_old_root = is_anchor and issuer.is_ca is None and (issuer.version == 1 or issuer.key_usage is not None)
+        # An anchor from before X.509 v3 carries no constraints and is a CA because it is trusted.
+        is_old_root = is_anchor and issuer.version == 1
         if not issuer.is_ca and not is_old_root:
             return f"{_name(issuer)} is no CA (basic constraints), and has issued {_name(path[-1])}"
         if issuer.key_usage is not None and "key_cert_sign" not in issuer.key_usage:
@@ -215,8 +243,12 @@ class _Walk:
     def _of_constraints(self, path: tuple[Certificate, ...]) -> str:
         """Name constraints, by `cryptography`'s verifier: a path that carries any needs its yes."""
         parsed = [certificate.x509 for certificate in path]
-        if not any(_has(certificate, x509.NameConstraints) for certificate in parsed):
+        constraints = [found for certificate in parsed for found in _constraints(certificate)]
+        if not constraints:
             return ""
+        outside = [name for name in _names_in_subject(path[0]) if not all(_allows(one, name) for one in constraints)]
+        if outside:
+            return f"{_name(path[0])} is not allowed by the name constraints of its CAs: its CN stands for a DNS name"
         anything = ExtensionPolicy.permit_all()
         of_a_ca = anything.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
         verifier = (
@@ -257,13 +289,63 @@ def _signature_hash(certificate: Certificate) -> hashes.HashAlgorithm | None:
         return hashes.MD5()  # noqa: S303 - an algorithm that nobody knows counts as the weakest
 
 
+def _self_signed(certificate: Certificate) -> bool:
+    return certificate.self_issued and _signed(certificate, certificate)
+
+
+def _is_weak(key: CertificatePublicKeyTypes) -> bool:
+    match key:
+        case rsa.RSAPublicKey():
+            return key.key_size < SMALLEST_RSA
+        case ec.EllipticCurvePublicKey():
+            return key.curve.key_size < SMALLEST_CURVE
+        case _:
+            return not isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
+
+
 def _has(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> bool:
     return any(isinstance(extension.value, kind) for extension in certificate.extensions)
 
 
+def _constraints(certificate: x509.Certificate) -> Iterator[x509.NameConstraints]:
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.NameConstraints):
+            yield extension.value
+
+
+def _names_in_subject(leaf: Certificate) -> Iterator[str]:
+    """Yield the CNs that Java and OpenSSL hold to DNS constraints: those that look like a name, for want of a SAN."""
+    if leaf.sans.dns:
+        return
+    for attribute in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        if isinstance(attribute.value, str) and HOST_NAME.fullmatch(attribute.value):
+            yield attribute.value
+
+
+def _allows(constraints: x509.NameConstraints, name: str) -> bool:
+    """Whether a DNS name is in a permitted subtree, if there is any, and in no excluded one."""
+    permitted = [one.value for one in constraints.permitted_subtrees or () if isinstance(one, x509.DNSName)]
+    excluded = [one.value for one in constraints.excluded_subtrees or () if isinstance(one, x509.DNSName)]
+    return (not permitted or any(_within(name, tree) for tree in permitted)) and not any(
+        _within(name, tree) for tree in excluded
+    )
+
+
+def _within(name: str, tree: str) -> bool:
+    """RFC 5280, 4.2.1.10: the tree's own name, or labels added on its left; the empty tree holds all."""
+    tree = tree.lower().removeprefix(".")
+    return not tree or f".{name.lower()}".endswith(f".{tree}")
+
+
 def _name(certificate: Certificate) -> str:
-    return certificate.subject.rfc4514_string() or f"the certificate {certificate.fingerprint[:16]}"
+    return _told(certificate.subject) or f"the certificate {certificate.fingerprint[:16]}"
 
 
 def _issuer_name(certificate: Certificate) -> str:
-    return certificate.issuer.rfc4514_string() or "a CA without a name"
+    return _told(certificate.issuer) or "a CA without a name"
+
+
+def _told(name: x509.Name) -> str:
+    """Return a name for a sentence: in one line, without what commands a terminal, and not endless."""
+    text = "".join(one if one.isprintable() else "\ufffd" for one in name.rfc4514_string())
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"

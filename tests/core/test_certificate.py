@@ -60,6 +60,7 @@ def test_keys_are_named_as_the_settings_name_them(algorithm: KeyAlgorithm) -> No
     ("key", "name"),
     [
         (ec.generate_private_key(ec.BrainpoolP256R1()).public_key(), "ec-brainpoolP256r1"),
+        (ec.generate_private_key(ec.SECP256K1()).public_key(), "ec-secp256k1"),
         (ec.generate_private_key(ec.SECP521R1()).public_key(), "ec-p521"),
         (ed448.Ed448PrivateKey.generate().public_key(), "ed448"),
         (rsa.generate_private_key(65537, 2560).public_key(), "rsa-2560"),

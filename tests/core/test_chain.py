@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from hypothesis import given
@@ -64,6 +65,17 @@ def test_order_bounds_a_chain_without_end() -> None:
         ladder.append(ladder[-1].intermediate(f"CN={step + 1}"))
     leaf = ladder[-1].leaf(REQUEST, KEY)
     assert len(order(leaf, [ca.certificate for ca in ladder])) == LONGEST_PATH
+
+
+def test_order_keeps_the_link_from_a_new_key_of_a_ca_to_its_old_one() -> None:
+    """Peers that trust the old key alone need it, though its subject and issuer are one name (RFC 4210, 4.4)."""
+    old, new = Ca.root("CN=Same"), Ca.root("CN=Same")
+    link = old.intermediate("CN=Same", key=new.key).certificate
+    leaf = new.leaf(REQUEST, KEY)
+    chain = order(leaf, [new.certificate, link, old.certificate])
+    assert chain == (leaf, link)
+    for anchor in (old, new):
+        assert isinstance(find_path(leaf, chain[1:], [anchor.certificate], NOW, BOTH), Path)
 
 
 def test_path_leads_from_leaf_to_anchor() -> None:
@@ -151,11 +163,11 @@ def test_too_many_cas_below_are_refused() -> None:
     assert "allows 0 CAs" in reason(find_path(leaf, links, [ROOT.certificate], NOW, BOTH))
 
 
-def build(issuer: Ca, *extensions: tuple[x509.ExtensionType, bool]) -> Certificate:
+def build(issuer: Ca, *extensions: tuple[x509.ExtensionType, bool], name: str = "CN=odd") -> Certificate:
     """Sign a certificate that says just what is given."""
     builder = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name.from_rfc4514_string("CN=odd"))
+        .subject_name(x509.Name.from_rfc4514_string(name))
         .issuer_name(issuer.certificate.subject)
         .public_key(KEY.public_key())
         .serial_number(x509.random_serial_number())
@@ -165,6 +177,86 @@ def build(issuer: Ca, *extensions: tuple[x509.ExtensionType, bool]) -> Certifica
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
     return Certificate.from_der(builder.sign(issuer.key, hashes.SHA256()).public_bytes(Encoding.DER))
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """Return one element of DER (X.690, 8.1.3): a short length in one byte, a long one after the count of its bytes."""
+    size = len(content)
+    long = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag]) + (bytes([size]) if size < 0x80 else bytes([0x80 | len(long)]) + long) + content
+
+
+def as_v1(certificate: Certificate, signer: Ca) -> Certificate:
+    """Make a certificate without extensions one of X.509 v1: the version goes, and it is signed anew."""
+    assert isinstance(signer.key, ec.EllipticCurvePrivateKey)
+    tbs = certificate.x509.tbs_certificate_bytes
+    version = tbs.index(bytes.fromhex("a003020102"))
+    old = element(0x30, tbs[version + 5 :])
+    signature = signer.key.sign(old, ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+    made = Certificate.from_der(element(0x30, old + algorithm + element(0x03, b"\0" + signature)))
+    assert made.version == 1
+    return made
+
+
+def test_a_leaf_of_version_1_is_taken() -> None:
+    """So does many a Kafka guide sign the CSR of a broker."""
+    assert isinstance(find_path(as_v1(build(ROOT), ROOT), [], [ROOT.certificate], NOW, BOTH), Path)
+
+
+def test_a_ca_of_version_1_is_one_only_where_it_is_trusted() -> None:
+    """Java and OpenSSL take an old root; in the middle it could be any host's leaf."""
+    odd = Ca.root("CN=odd", key=KEY)
+    root = Ca(as_v1(build(odd), odd), KEY)
+    leaf = root.leaf(REQUEST, make_key())
+    assert isinstance(find_path(leaf, [], [root.certificate], NOW, BOTH), Path)
+    middle = as_v1(build(ROOT), ROOT)
+    assert "is no CA" in reason(find_path(leaf, [middle], [ROOT.certificate], NOW, BOTH))
+
+
+def test_an_anchor_of_version_3_must_say_that_it_is_a_ca() -> None:
+    """Java refuses it without basic constraints, whatever its key usage says."""
+    may_sign = next(one for one in ROOT.certificate.x509.extensions if isinstance(one.value, x509.KeyUsage))
+    silent = Ca(build(ROOT, (may_sign.value, True)), KEY)
+    leaf = silent.leaf(REQUEST, make_key())
+    assert "is no CA" in reason(find_path(leaf, [], [silent.certificate], NOW, BOTH))
+
+
+def test_a_leaf_that_may_not_sign_a_handshake_is_refused() -> None:
+    """Key encipherment alone served RSA key exchange; Java refuses such a leaf on both sides."""
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=True,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    why = reason(find_path(build(ROOT, (usage, True)), [], [ROOT.certificate], NOW, BOTH))
+    assert "digital signature" in why
+
+
+def test_a_small_curve_is_refused() -> None:
+    """Java refuses curves below 224 bits."""
+    leaf = ROOT.leaf(REQUEST, ec.generate_private_key(ec.SECP192R1()))
+    assert "ec-p192" in reason(find_path(leaf, [], [ROOT.certificate], NOW, BOTH))
+
+
+def test_a_name_neither_breaks_a_sentence_nor_fills_a_page() -> None:
+    """What a CA put in a subject ends up in logs and on terminals."""
+    subject = x509.Name(
+        [
+            *(x509.NameAttribute(x509.NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 60) for _ in range(20)),
+            x509.NameAttribute(x509.NameOID.COMMON_NAME, "a\nb\x1b[31m"),
+        ]
+    )
+    named = Ca.root("CN=x").leaf(replace(REQUEST, subject=subject), KEY)
+    why = reason(find_path(named, [], [ROOT.certificate], NOW, BOTH))
+    assert why.isprintable()
+    assert len(why) < 500
 
 
 def test_a_leaf_without_any_extension_is_taken() -> None:
@@ -243,6 +335,37 @@ def test_name_constraints_of_a_ca_are_kept(domain: str, *, allowed: bool) -> Non
     assert allowed or "name constraints" in reason(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("CN=kafka1.example.com", True),
+        ("CN=EXAMPLE.com", True),
+        ("CN=Kafka Admin", True),
+        ("CN=kafka1.example.org", False),
+        ("CN=notexample.com", False),
+        ("CN=test.example.com", False),
+        ("CN=kafka1.example.org,CN=kafka1.example.com", False),
+    ],
+)
+def test_a_cn_that_stands_for_a_san_is_held_to_name_constraints(name: str, *, allowed: bool) -> None:
+    """Without a DNS SAN Java and OpenSSL read the CN as one."""
+    constraints = x509.NameConstraints([x509.DNSName("example.com")], [x509.DNSName("test.example.com")])
+    ca = Ca(build(ROOT, (x509.BasicConstraints(ca=True, path_length=None), True), (constraints, True)), KEY)
+    leaf = build(ca, name=name)
+    found = find_path(leaf, [ca.certificate], [ROOT.certificate], NOW, BOTH)
+    assert isinstance(found, Path) == allowed
+    assert allowed or "CN stands for a DNS name" in reason(found)
+
+
+def test_a_cn_beside_a_dns_san_stands_for_nothing() -> None:
+    """Where there are SANs they are the names (RFC 6125, 6.4.4)."""
+    constraints = x509.NameConstraints([x509.DNSName("example.com")], None)
+    ca = Ca(build(ROOT, (x509.BasicConstraints(ca=True, path_length=None), True), (constraints, True)), KEY)
+    names = x509.SubjectAlternativeName([x509.DNSName("kafka1.example.com")])
+    leaf = build(ca, (names, False), name="CN=kafka1.example.org")
+    assert isinstance(find_path(leaf, [ca.certificate], [ROOT.certificate], NOW, BOTH), Path)
+
+
 def test_a_weak_key_is_refused() -> None:
     """RSA below 2048 bits opens no TLS connection on a Debian host."""
     small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
@@ -281,9 +404,15 @@ def test_a_pool_that_is_built_to_keep_us_busy_does_not() -> None:
         layers.append([layers[-1][0].intermediate(f"CN=L{layer}", key=key) for _ in range(6)])
     leaf = layers[-1][0].leaf(REQUEST, KEY)
     pool = [ca.certificate for layer in layers for ca in layer]
-    verdict = find_path(leaf, pool, [STRANGER.certificate], NOW, BOTH)
-    assert isinstance(verdict, NoPath)
-    assert MOST_SIGNATURES < 6**6
+    why = reason(find_path(leaf, pool, [STRANGER.certificate], NOW, BOTH))
+    assert f"within {MOST_SIGNATURES} signatures" in why
+
+
+def test_a_crowd_of_namesakes_is_told_as_such() -> None:
+    """A search that was cut short does not blame a signature that nobody looked at."""
+    crowd = [Ca.root("CN=Other").intermediate("CN=Lower,O=MyOrg").certificate for _ in range(MOST_SIGNATURES + 1)]
+    links = [*crowd, LOWER.certificate, UPPER.certificate]
+    assert "bear one name" in reason(find_path(LEAF, links, [ROOT.certificate], NOW, BOTH))
 
 
 @given(st.binary(max_size=300))
