@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import stat
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import LocalCaSpec, PemFiles, Pkcs12Files
+from agent.core.configuration import LocalCaSpec, PemFiles, Pkcs12Files, VaultSpec
 from agent.core.identity import KeyAlgorithm, Usage
+from agent.core.schedule import EMERGENCY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.core.configuration import Configuration, Wanted
+    from agent.core.configuration import Configuration, Secret, Wanted
 
 SHORT = timedelta(hours=1)
 LONG = timedelta(days=398)
 
 
 def advise(configuration: Configuration) -> tuple[str, ...]:
-    """Return a sentence for each thing that works and could be better."""
-    return tuple(
+    """Return a sentence for each thing that works and could be better, the key's path before it.
+
+    It looks at the modes of the files that hold secrets, and reads none of them.
+    """
+    issuers = [
+        f"issuers.{name}: {sentence}"
+        for name, spec in configuration.issuers.items()
+        if isinstance(spec, VaultSpec)
+        for sentence in _of_secret(spec.token)
+    ]
+    identities = [
         f"identities.{name}: {sentence}"
         for name, wanted in configuration.identities.items()
-        for sentence in _of(wanted, configuration)
-    )
+        for sentence in (*_of_identity(wanted, configuration), *_of_renewal(wanted), *_of_passwords(wanted))
+    ]
+    return (*issuers, *identities)
 
 
-def _of(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
+def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
     request = wanted.request
     if not request.sans and Usage.SERVER in request.usages:
         yield "a leaf without SANs passes no check of host names; add `sans`"
     if wanted.prove and Usage.SERVER in request.usages and not wanted.reload:
         yield "a listener is to be proven and nothing tells it of new files; add `reload`, unless it watches them"
+    if wanted.prove and Usage.SERVER not in request.usages:
+        yield "a listener is to be proven, and clients refuse it a leaf without the usage `server`; add it to `usages`"
     if wanted.reload and not wanted.prove:
         yield "nothing proves that a reload succeeded; add `prove`"
     if request.lifetime < SHORT:
@@ -46,3 +60,26 @@ def _of(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
         yield "Java before 15 reads no Ed25519 key"
     if isinstance(configuration.issuers[wanted.issuer], LocalCaSpec):
         yield "the embedded CA keeps its keys on this host; use Vault where hosts must trust one another"
+
+
+def _of_renewal(wanted: Wanted) -> Iterator[str]:
+    renewal, lifetime = wanted.renewal, wanted.request.lifetime
+    late = renewal.at is not None and renewal.at > 1 - EMERGENCY
+    if late or (renewal.before is not None and renewal.before < lifetime * EMERGENCY):
+        yield "it is renewed only in the last twentieth of its life, where each failure is an emergency; renew earlier"
+
+
+def _of_passwords(wanted: Wanted) -> Iterator[str]:
+    for password in dict.fromkeys(one.password for one in wanted.files if isinstance(one, Pkcs12Files)):
+        yield from _of_secret(password)
+
+
+def _of_secret(secret: Secret) -> Iterator[str]:
+    if secret.file is None:
+        return
+    try:
+        mode = stat.S_IMODE(secret.file.stat().st_mode)
+    except OSError:
+        return  # it was there when the settings were read; whoever needs it next tells that it is gone
+    if mode & stat.S_IRWXO:
+        yield f"the mode of {secret.file} is {mode:04o}, which keeps nobody on this host from it; make it 0400"

@@ -31,6 +31,7 @@ from agent.core.identity import KeyAlgorithm, Request
 from agent.core.schedule import LATEST, SHORTEST_WINDOW
 from agent.errors import MaterialError
 from agent.net.secret import read_secret
+from agent.settings.apart import check_apart
 from agent.settings.model import (
     CommandPart,
     HttpPart,
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 
 SHORTEST_PASSWORD = 6
 """Characters; keytool refuses to open a store with fewer."""
+LONGEST_SOCKET_PATH = 107
+"""Bytes that the kernel takes for a unix socket (unix(7), with the NUL that ends it 108)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 OPEN_TO_ALL = 0o007
 WRITABLE_BY_ALL = 0o002
@@ -93,7 +96,7 @@ class Border:
         self._issuers = issuers
         specs = {name: self._issuer(name, part) for name, part in issuers.items() if part is not None}
         wanted = {name: self._identity(name, part) for name, part in identities.items()}
-        self._check_apart()
+        check_apart(self._directories, self._findings)
         return Configuration(
             file=self._file,
             http=self._http(http),
@@ -110,11 +113,18 @@ class Border:
         if host not in LOOPBACK and not part.allowed_hosts and self._findings.sound(at):
             self._wrong(at, f"is empty, and {host} is not loopback: write the names to answer to")
         self._check_known(("http", "admin_group"), "group", grp.getgrnam, part.admin_group)
+        admin_socket = None if part.admin_socket is None else self._path(part.admin_socket)
+        if admin_socket is not None and (length := len(os.fsencode(admin_socket))) > LONGEST_SOCKET_PATH:
+            most = LONGEST_SOCKET_PATH
+            self._wrong(
+                ("http", "admin_socket"),
+                f"is {length} bytes in full, and a socket's path {most} at most: write a shorter one",
+            )
         return Http(
             host=host,
             port=port,
             allowed_hosts=tuple(part.allowed_hosts),
-            admin_socket=None if part.admin_socket is None else self._path(part.admin_socket),
+            admin_socket=admin_socket,
             admin_group=part.admin_group,
         )
 
@@ -356,22 +366,6 @@ class Border:
         if directory is None:
             return None
         return self._directories.setdefault((kind, name), self._path(directory))
-
-    def _check_apart(self) -> None:
-        """No two identities and CAs share a directory, by whatever name, and none is in a CA's."""
-        owners: dict[Path, str] = {}
-        authorities: dict[Path, str] = {}
-        for (kind, name), directory in self._directories.items():
-            me = f"the CA {name}" if kind == "issuers" else f"the identity {name}"
-            real = Path(os.path.realpath(directory))
-            around = next((authorities[above] for above in real.parents if above in authorities), None)
-            owner = owners.setdefault(real, me)
-            if owner != me:
-                self._wrong((kind, name, "directory"), f"shares {directory} with {owner}: write a directory of its own")
-            elif around is not None:
-                self._wrong((kind, name, "directory"), f"is in the directory of {around}: write one outside of it")
-            if kind == "issuers":
-                authorities[real] = me
 
     # --- helpers ---------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ def overlay(environment: Mapping[str, str], values: Mapping[str, Any], findings:
     above: dict[str, Any] = {}
     for name in sorted(environment):
         if name.upper().startswith(PREFIX):
-            for what in _mistakes(name, environment[name], values):
+            for what in _mistakes(name, environment, values):
                 findings.note("environment", name, what)
                 break
             else:
@@ -55,8 +55,12 @@ def overlay(environment: Mapping[str, str], values: Mapping[str, Any], findings:
     return joined
 
 
-def _mistakes(name: str, value: str, values: Mapping[str, Any]) -> Iterator[str]:
+def _mistakes(name: str, environment: Mapping[str, str], values: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with one variable, before anything is made of it."""
+    value = environment[name]
+    twin = next((other for other in sorted(environment) if other != name and _folded(other) == _folded(name)), None)
+    if twin is not None:
+        yield f"stands beside {twin}, and case does not count; unset one of them"
     first, *rest = name[len(PREFIX) :].lower().split(DELIMITER)
     if first not in Settings.model_fields:
         near = suggestion(first, Settings.model_fields)
@@ -67,7 +71,10 @@ def _mistakes(name: str, value: str, values: Mapping[str, Any]) -> Iterator[str]
     if first in NAMED and rest:
         names = values.get(first)
         known = [str(one) for one in names] if isinstance(names, dict) else []
-        if _folded(rest[0]) not in map(_folded, known):
+        meant = [one for one in known if _folded(one) == _folded(rest[0])]
+        if len(meant) > 1:
+            yield f"means each of {', '.join(f'`{one}`' for one in meant)}; set it in the file, or rename all but one"
+        if not meant:
             near = suggestion(rest[0], [one.lower() for one in known])
             advice = f"did you mean `{near}`?" if near else "name one that it has"
             yield f"the file has no `{first}.{rest[0]}`; {advice}"

@@ -10,7 +10,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from agent.core.configuration import LogFormat
 from agent.core.identity import KeyAlgorithm, Usage
-from agent.settings.scalars import Alias, DnsName, Endpoint, FileName, IpAddress, Mode, PathName, Span, Uri
+from agent.settings.scalars import (
+    Alias,
+    DnsName,
+    Endpoint,
+    FileName,
+    HostName,
+    IpAddress,
+    Mode,
+    Namespace,
+    PathName,
+    Span,
+    Uri,
+)
 
 BRANCHED = {"files": 2, "subject": 1}
 """The keys of an identity that hold a union, and where in the location of a mistake its branch is named."""
@@ -71,9 +83,11 @@ class VaultPart(Part):
     mount: str = Field("pki", min_length=1, description="Path of the PKI mount.")
     role: str = Field(min_length=1, description="Role of `sign/<role>`.")
     auth: TokenAuth
-    namespace: str | None = None
+    namespace: Namespace | None = None
     ca_file: PathName | None = Field(None, description="CA certificates that the server is verified with.")
-    server_name: str | None = Field(None, description="Name in the server's certificate, if not that of the address.")
+    server_name: HostName | None = Field(
+        None, description="Name in the server's certificate, if not that of the address."
+    )
     timeout: Span = Field("30s", validate_default=True, description="Longest time for one call, addresses included.")
 
 

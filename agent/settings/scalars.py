@@ -17,6 +17,8 @@ _DIGITS = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MODE = re.compile(r"0?[0-7]{3}")
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LONGEST_NAME = 253
+_LONGEST_FILE_NAME = 200
+"""Bytes; file systems take 255, and while a file is written its name is a little longer."""
 _LONGEST_SHOWN = 260
 
 
@@ -74,6 +76,17 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _host_name(text: str) -> str:
+    return text if _is_address(text) else dns_name(text, wildcard=False)
+
+
+def _namespace(text: str) -> str:
+    # It becomes a header, and a line end in one would be the start of another.
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{_shown(text)} is no namespace: write one as platform/kafka")
+    return text
+
+
 def _address(text: str) -> str:
     if not _is_address(text) or "%" in text:
         raise ValueError(f"{_shown(text)} is no IP address: write one as 192.0.2.1 or 2001:db8::1")
@@ -93,6 +106,8 @@ def _file_name(name: str) -> str:
         raise ValueError(f"{_shown(name)} is no file name: write one of letters, digits, dot, hyphen")
     if name.startswith("."):
         raise ValueError(f"{_shown(name)} begins with a dot, as the agent's own files do: write another name")
+    if len(name.encode()) > _LONGEST_FILE_NAME:
+        raise ValueError(f"{_shown(name)} is longer than {_LONGEST_FILE_NAME} bytes: write a shorter name")
     if name == "generation.json":
         raise ValueError(f"{_shown(name)} is the name of a generation's manifest: write another name")
     return name
@@ -143,6 +158,8 @@ def _endpoint(address: str) -> str:
 
 
 DnsName = Annotated[str, AfterValidator(dns_name)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
 IpAddress = Annotated[str, AfterValidator(_address)]
 Uri = Annotated[str, AfterValidator(_uri)]
 PathName = Annotated[Path, BeforeValidator(_path)]

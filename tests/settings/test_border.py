@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -163,6 +165,9 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     (f"{BROKER}.trust", [{"system": False}], f"{BROKER}.trust[0].system", "write one of True"),
     (f"{BROKER}.trust", [], f"{BROKER}.trust", "write sources"),
     (f"{BROKER}.peer_trust", [], f"{BROKER}.peer_trust", "write what peers trust"),
+    ("issuers.vault.namespace", "a\nb", "issuers.vault.namespace", "write one as platform/kafka"),
+    ("issuers.vault.server_name", "a..b", "issuers.vault.server_name", "write labels"),
+    ("http.admin_socket", "/run/" + "x" * 103, "http.admin_socket", "107 at most: write a shorter one"),
     # files
     (f"{BROKER}.files.0.key", "../tls.key", f"{BROKER}.files[0].key", "leaves the directory"),
     (f"{BROKER}.files.0.key", "/tls.key", f"{BROKER}.files[0].key", "leaves the directory"),
@@ -170,6 +175,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     (f"{BROKER}.files.0.key", ".current", f"{BROKER}.files[0].key", "begins with a dot"),
     (f"{BROKER}.files.0.key", "", f"{BROKER}.files[0].key", "no file name"),
     (f"{BROKER}.files.0.key", "a\nb", f"{BROKER}.files[0].key", "no file name"),
+    (f"{BROKER}.files.0.key", "k" * 201, f"{BROKER}.files[0].key", "write a shorter name"),
     (f"{BROKER}.files.0.key", "generation.json", f"{BROKER}.files[0].key", "write another name"),
     (f"{BROKER}.files.0.key", "tls.crt", f"{BROKER}.files[0]", "written twice"),
     (f"{BROKER}.files.1.keystore", "tls.crt", f"{BROKER}.files[1]", "written twice"),
@@ -199,6 +205,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     (f"{BROKER}.directory", "ca/../ca/.", f"{BROKER}.directory", "shares"),
     (f"{BROKER}.directory", "to-ca", f"{BROKER}.directory", "shares"),
     (f"{BROKER}.directory", "ca/ssl", f"{BROKER}.directory", "write one outside of it"),
+    ("issuers.local.directory", "ssl/ca", "issuers.local.directory", "in the directory of the identity broker"),
     ("issuers.other", {"type": "local_ca", "directory": "ca"}, "issuers.other.directory", "a directory of its own"),
 ]
 
@@ -262,6 +269,40 @@ def test_two_identities_share_no_directory_by_any_name(host: Host) -> None:
         assert told.key == "identities.other.directory"
         assert "with the identity broker" in told.what
         assert "a directory of its own" in told.what
+
+
+@pytest.mark.parametrize("inner", ["ssl/client", "ssl/.generations/x", "ssl/tls.key", "ssl/a/../b", "alias/client"])
+@pytest.mark.parametrize("inner_first", [True, False])
+def test_identity_inside_of_another_is_refused(host: Host, inner: str, inner_first: bool) -> None:
+    """It could take a file's name or be cleaned up with the outer one; the order in the file does not matter."""
+    (host.folder / "ssl").mkdir()
+    (host.folder / "alias").symlink_to("ssl")
+    broker = changed()["identities"]["broker"]
+    two = {"client": {**broker, "directory": inner}, "outer": broker}
+    two = two if inner_first else dict(reversed(two.items()))
+    text = json.dumps({**changed(), "identities": two})
+    (told,) = host.mistakes(text)
+    assert told.key == "identities.client.directory"
+    assert told.what == "is in the directory of the identity outer: write one outside of it"
+
+
+def test_directories_whose_names_begin_alike_are_apart(host: Host) -> None:
+    """`ssl-client` is beside `ssl`, and not in it."""
+    broker = changed()["identities"]["broker"]
+    host.load(changed(("identities.client", {**broker, "directory": "ssl-client"})))
+
+
+def test_admin_socket_may_be_as_long_as_the_kernel_takes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """107 bytes can be bound and 108 cannot; the path counts as it is in full."""
+    path = "/run/" + "x" * 102
+    assert str(host.load(changed(("http.admin_socket", path))).http.admin_socket) == path
+    monkeypatch.chdir(host.folder)
+    with socket.socket(socket.AF_UNIX) as listener:
+        with pytest.raises(OSError, match="too long"):
+            listener.bind("x" * 108)
+        listener.bind("x" * 107)
+    (told,) = host.mistakes(changed(("http.admin_socket", "x" * 107)))
+    assert f"is {len(str(host.folder)) + 108} bytes in full" in told.what
 
 
 def test_directory_that_links_to_itself_is_no_crash(host: Host) -> None:

@@ -126,12 +126,41 @@ def test_the_quickstart_is_the_newcomers(tree: Path) -> None:
     assert configuration.http.host == "127.0.0.1"
 
 
+def _good(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return issuers and an identity that nobody could better, with their secrets in the folder."""
+    for name, secret in (("token", "s.x"), ("password", "changeit")):
+        (folder / name).write_text(secret)
+        (folder / name).chmod(0o400)
+    auth = {"method": "token", "token_file": "token"}
+    vault = {"type": "vault", "addresses": ["https://vault.example.com"], "role": "kafka", "auth": auth}
+    stores = {"format": "pkcs12", "keystore": "k.p12", "password_file": "password"}
+    identity = {
+        "directory": "ssl",
+        "issuer": "vault",
+        "subject": "CN=a.example.com",
+        "sans": {"dns": ["a.example.com"]},
+        "lifetime": "30d",
+        "files": [stores, {**stores, "keystore": "l.p12"}],
+    }
+    return {"vault": vault, "local": {"type": "local_ca", "directory": "ca"}}, identity
+
+
+LISTENED: dict[str, Any] = {
+    "reload": [{"type": "command", "argv": ["true"]}],
+    "prove": [{"address": "localhost:9093"}],
+}
+"""A listener that is told and proven."""
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
         ({"sans": {}}, "passes no check of host names"),
         ({"reload": [{"type": "command", "argv": ["true"]}]}, "nothing proves"),
         ({"prove": [{"address": "localhost:9093"}]}, "nothing tells it"),
+        ({"usages": ["client"], **LISTENED}, "without the usage `server`"),
+        ({"renew_at": 0.96}, "last twentieth"),
+        ({"renew_before": "1d"}, "last twentieth"),
         ({"lifetime": "30m"}, "less than an hour"),
         ({"lifetime": "800d"}, "398 days"),
         ({"key": {"reuse": True}}, "reused key"),
@@ -142,20 +171,8 @@ def test_the_quickstart_is_the_newcomers(tree: Path) -> None:
 )
 def test_what_could_be_better_is_said(tmp_path: Path, change: dict[str, Any], word: str) -> None:
     """`config check` advises; nothing of it is a mistake."""
-    (tmp_path / "token").write_text("s.x")
-    (tmp_path / "password").write_text("changeit")
-    identity = {
-        "directory": "ssl",
-        "issuer": "vault",
-        "subject": "CN=a.example.com",
-        "sans": {"dns": ["a.example.com"]},
-        "lifetime": "30d",
-        "files": [{"format": "pkcs12", "keystore": "k.p12", "password_file": "password"}],
-    }
-    auth = {"method": "token", "token_file": "token"}
-    vault = {"type": "vault", "addresses": ["https://vault.example.com"], "role": "kafka", "auth": auth}
-    issuers = {"vault": vault, "local": {"type": "local_ca", "directory": "ca"}}
     path = tmp_path / "x.yaml"
+    issuers, identity = _good(tmp_path)
     path.write_text(yaml.safe_dump({"issuers": issuers, "identities": {"a": identity}}))
     assert advise(load(path, {}, "kafka1")) == ()
     path.write_text(yaml.safe_dump({"issuers": issuers, "identities": {"a": identity | change}}))
@@ -163,3 +180,20 @@ def test_what_could_be_better_is_said(tmp_path: Path, change: dict[str, Any], wo
     assert len(advice) == 1
     assert advice[0].startswith("identities.a: ")
     assert word in advice[0]
+
+
+def test_secret_that_everybody_may_read_is_told_once(tmp_path: Path) -> None:
+    """A mode that is too wide is advice by the place of the secret; one that is gone meanwhile is no crash."""
+    issuers, identity = _good(tmp_path)
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({"issuers": issuers, "identities": {"a": identity}}))
+    configuration = load(path, {}, "kafka1")
+    (tmp_path / "token").chmod(0o444)
+    (tmp_path / "password").chmod(0o604)
+    assert advise(configuration) == (
+        f"issuers.vault: the mode of {tmp_path}/token is 0444, which keeps nobody on this host from it; make it 0400",
+        f"identities.a: the mode of {tmp_path}/password is 0604, which keeps nobody on this host from it; make it 0400",
+    )
+    (tmp_path / "token").unlink()
+    (tmp_path / "password").chmod(0o440)
+    assert advise(configuration) == ()

@@ -32,7 +32,6 @@ from agent.settings import load
 from agent.settings.model import Settings
 from tests.settings.host import Host, changed
 
-ROOT = Path(__file__).parent.parent.parent
 BROKER = "identities.broker"
 KEY = "CERT_AGENT__IDENTITIES__BROKER__"
 
@@ -277,6 +276,22 @@ def test_environment_that_is_wrong_is_named_by_its_variable(host: Host, variable
     assert advice in told.what
 
 
+def test_variable_that_means_two_identities_is_refused(host: Host) -> None:
+    """One of the two would keep what the file says, and nobody would know which."""
+    broker = changed()["identities"]["broker"]
+    values = changed(("identities.Broker", {**broker, "directory": "other"}))
+    (told,) = host.mistakes(values, {f"{KEY}LIFETIME": "12h"})
+    assert (told.file, told.key) == ("environment", f"{KEY}LIFETIME")
+    assert told.what.startswith("means each of `Broker`, `broker`")
+
+
+def test_variables_that_differ_by_case_alone_are_refused(host: Host) -> None:
+    """Case does not count, so which of them would win is anybody's guess."""
+    told = host.mistakes(changed(), {f"{KEY}LIFETIME": "12h", f"{KEY.lower()}lifetime": "13h"})
+    assert [mistake.key for mistake in told] == [f"{KEY}LIFETIME", f"{KEY.lower()}lifetime"]
+    assert all("unset one of them" in mistake.what for mistake in told)
+
+
 def test_environment_and_file_are_wrong_in_one_list(host: Host) -> None:
     """A wrong variable hides no mistake in the file."""
     told = host.mistakes(changed((f"{BROKER}.issuer", "x")), {"CERT_AGENT__COLOUR": "x", f"{KEY}LIFETIME": "x"})
@@ -354,7 +369,6 @@ TREES = st.recursive(
                 [f"{BROKER}.{key}" for key in changed()["identities"]["broker"]]
                 + [f"{BROKER}.files.0.{key}" for key in KEYS if key and "\n" not in key]
                 + [f"{BROKER}.{key}" for key in ("key", "renew_at", "renew_before", "trust", "reload", "prove")]
-                + [f"{BROKER}.subject.{key}" for key in ("common_name",)][:0]
                 + ["http", "log", "host", "issuers", "identities", BROKER, "issuers.vault", "issuers.local"]
                 + [f"issuers.vault.{key}" for key in ("addresses", "auth", "role", "mount", "ca_file", "timeout")]
             ),
