@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from agent.core.configuration import Secret, VaultSpec
+from agent.core.issuer_spec import TokenLogin, VaultSpec
+from agent.core.secret import Secret
 from tests.tools import need
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class OpenBao:
             "addresses": (self.address,),
             "mount": "pki",
             "role": "kafka",
-            "token": Secret(file=self.token_file),
+            "login": TokenLogin(Secret(file=self.token_file)),
             "ca_file": self.ca_file,
             "within": timedelta(seconds=20),
         }
@@ -76,8 +77,19 @@ class OpenBao:
 
     async def call(self, method: str, path: str, /, **body: Any) -> dict[str, Any]:
         """Call the API as root; an answer that is no success fails the test."""
+        return await self._call(method, path, body, {})
+
+    async def wrap(self, method: str, path: str, within: str, /, **body: Any) -> str:
+        """Call the API as root and return the token that the answer is wrapped in for that long (`60s`)."""
+        token: str = (await self._call(method, path, body, {"X-Vault-Wrap-TTL": within}))["wrap_info"]["token"]
+        return token
+
+    async def _call(self, method: str, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         async with self.session.request(
-            method, f"{self.address}/v1/{path}", json=body or None, headers={"X-Vault-Token": self.root_token}
+            method,
+            f"{self.address}/v1/{path}",
+            json=body or None,
+            headers={"X-Vault-Token": self.root_token} | headers,
         ) as response:
             text = await response.text()
             assert response.status < 300, f"{method} {path}: {response.status} {text}"
@@ -110,15 +122,18 @@ class OpenBao:
         await self.call("POST", "sys/unseal", key=self.unseal_key)
         await self.wait_until_up()
 
-    async def wait_until_up(self) -> None:
-        """Wait until it is unsealed and active; a server that has ended fails the test with its log."""
+    async def health(self) -> int | None:
+        """Return the status of `sys/health` (200 active, 429 standby, 503 sealed), None when nobody answers."""
+        with suppress(aiohttp.ClientError):
+            async with self.session.get(f"{self.address}/v1/sys/health", allow_redirects=False) as response:
+                return response.status
+        return None
+
+    async def wait_until_up(self, *statuses: int) -> None:
+        """Wait until it is unsealed and active, or as told; a server that has ended fails the test with its log."""
         async with asyncio.timeout(UP_WITHIN):
-            while True:
+            while await self.health() not in (statuses or (200,)):
                 assert self.process.returncode is None, (self.directory / "bao.log").read_text()
-                with suppress(aiohttp.ClientError):
-                    async with self.session.get(f"{self.address}/v1/sys/health") as response:
-                        if response.status == 200:
-                            return
                 await asyncio.sleep(0.05)
 
     async def make_pki(self) -> None:
@@ -148,7 +163,7 @@ async def openbao(directory: Path, *, tls: bool = False) -> AsyncIterator[OpenBa
     """
     program = need("bao")
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     root_token = os.urandom(16).hex()
     arguments = ["-dev", f"-dev-listen-address=127.0.0.1:{port}", "-dev-no-store-token"]
     if tls:
@@ -180,13 +195,18 @@ async def openbao(directory: Path, *, tls: bool = False) -> AsyncIterator[OpenBa
             await bao.make_pki()
             yield bao
     finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), 5)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await end(process)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """End a process politely, after five seconds by force."""
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), 5)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 @asynccontextmanager
@@ -216,7 +236,7 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that nobody listens on; another program may take it until the server does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
