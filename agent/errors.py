@@ -52,7 +52,11 @@ class ConfigurationError(AgentError):
 
 
 class IssuanceError(AgentError):
-    """A CA did not issue."""
+    """A CA did not issue; `reason` is its sort in one word or two, for metrics."""
+
+    def __init__(self, what: str, *, advice: str = "", reason: str = "") -> None:
+        super().__init__(what, advice=advice)
+        self.reason = reason
 
 
 class IssuerUnavailableError(IssuanceError):
@@ -61,13 +65,22 @@ class IssuerUnavailableError(IssuanceError):
     `retry_after` is the CA's own wish, if it named one (RFC 9110, 10.2.3).
     """
 
-    def __init__(self, what: str, *, advice: str = "", retry_after: timedelta | None = None) -> None:
-        super().__init__(what, advice=advice)
+    def __init__(
+        self, what: str, *, advice: str = "", reason: str = "unavailable", retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(what, advice=advice, reason=reason)
         self.retry_after = retry_after
+
+
+class OrderLostError(IssuerUnavailableError):
+    """The CA took the order and will never fulfil it: ask again with another key and token."""
 
 
 class IssuerRefusedError(IssuanceError):
     """The CA understood and said no: a person must act; it is asked again at a slow pace."""
+
+    def __init__(self, what: str, *, advice: str = "", reason: str = "refused") -> None:
+        super().__init__(what, advice=advice, reason=reason)
 
 
 class MaterialError(AgentError):

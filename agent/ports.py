@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from agent.core.generation import Order
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from agent.core.certificate import Certificate
     from agent.core.evidence import Served
     from agent.core.generation import Disk, Draft, FileDamage, Generation, Issued, Pending
     from agent.core.identity import Request
+    from agent.core.issuer_status import Examined, IssuerStatus
     from agent.core.record import Record
+
+
+Note: TypeAlias = Callable[[Order], Awaitable[None]]
+"""Puts an order on disk, beside the pending key; raises `StoreError` when the disk fails it."""
 
 
 class CertificateIssuer(Protocol):
@@ -21,18 +30,35 @@ class CertificateIssuer(Protocol):
     def name(self) -> str:
         """The name that the settings give it."""
 
-    async def issue(self, pending: Pending, *, within: timedelta) -> Issued:
+    async def issue(self, pending: Pending, *, note: Note, within: timedelta) -> Issued:
         """Have the CSR signed, in at most the time given.
 
-        Raise `IssuerUnavailableError` to be called again with the same `pending`,
+        `note` puts an order on disk: before a call that is paid for, and when the CA has told what
+        it calls the certificate. Raise `IssuerUnavailableError` to be called again with the same
+        `pending`, its order included; `OrderLostError` to be called with another;
         `IssuerRefusedError` when a person must act.
         """
 
     async def anchors(self) -> tuple[Certificate, ...]:
         """Return the CA's own trust anchors; raise `TrustError` when they cannot be had or are none."""
 
+    async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:
+        """Have a leaf that this CA gave revoked, as superseded; raise `IssuanceError` when it is not.
+
+        One that is revoked already is well.
+        """
+
+    async def tend(self) -> timedelta | None:
+        """Do what is due to keep the login alive, and return when to come again; None: there is nothing to tend."""
+
+    async def examine(self, requests: Sequence[Request]) -> tuple[Examined, ...]:
+        """Ask whether credentials, rights and CA will do for what is wanted, without having anything issued."""
+
+    def status(self) -> IssuerStatus:
+        """Return how the CA was when it was last spoken to."""
+
     async def close(self) -> None:
-        """Give back connections; the issuer is not used afterwards."""
+        """Give back connections, and logins that nobody else uses; the issuer is not used afterwards."""
 
 
 class AnchorSource(Protocol):
@@ -57,6 +83,9 @@ class Store(Protocol):
 
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
         """Make a key (or take the current one), its CSR and a token, and write them before any CA is asked."""
+
+    async def keep_order(self, pending: Pending, order: Order) -> None:
+        """Write down what is known of the order that a CA was given."""
 
     async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
         """Write down what the CA answered, before anything is made of it."""

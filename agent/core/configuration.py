@@ -12,21 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.identity import Request
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """Where a password or token is read, each time that it is needed; the value itself is in no setting.
-
-    One of the two is set: a file (its last line end is not part of the secret) or an environment variable.
-    """
-
-    file: Path | None = None
-    environment: str | None = None
-
-    def __str__(self) -> str:
-        """Return where it is read, for messages."""
-        return str(self.file) if self.file else f"${self.environment}"
+    from agent.core.issuer_spec import IssuerSpec
+    from agent.core.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +77,6 @@ class RenewalPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalCaSpec:
-    """The embedded CA: a root and an intermediate below `directory`, made on first use."""
-
-    name: str
-    directory: Path
-
-
-@dataclass(frozen=True, slots=True)
-class VaultSpec:
-    """A PKI mount of Vault or OpenBao: `POST /v1/<mount>/sign/<role>` with a CSR."""
-
-    name: str
-    addresses: tuple[str, ...]
-    mount: str
-    role: str
-    token: Secret
-    namespace: str | None = None
-    ca_file: Path | None = None
-    server_name: str | None = None
-    within: timedelta = timedelta(seconds=30)
-
-
-IssuerSpec: TypeAlias = LocalCaSpec | VaultSpec
-
-
-@dataclass(frozen=True, slots=True)
 class IssuerAnchors:
     """The anchors of a named issuer."""
 
@@ -167,7 +128,8 @@ class Wanted:
     """One identity as the operator wants it.
 
     `trust` is what this host trusts in others (its truststores); `peer_trust` what its peers trust
-    in it, which its own chain is proven against.
+    in it, which its own chain is proven against. With `revoke` the CA is asked to revoke what a
+    proven renewal has replaced, once no roll-back can reach it.
     """
 
     name: str
@@ -182,6 +144,7 @@ class Wanted:
     reload: tuple[ReloadSpec, ...] = ()
     prove: tuple[Listener, ...] = ()
     host: str = ""
+    revoke: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ class Generation:
     `chain` is leaf first and carries no anchor; `anchors` are what the truststores hold.
     `issued_at` is when the CA answered, `made_at` when the directory was written.
     `layout` tells the wanted files apart: a digest of names, formats, aliases, owners and modes.
+    `remarks` are what the CA remarked on when it issued the leaf.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Generation:
     made_at: datetime
     layout: str
     files: tuple[FileRecord, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def leaf(self) -> Certificate:
@@ -95,6 +97,19 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """What is known of a question that was put to a CA and has no answer yet.
+
+    `asked_at` is set before a call that may be paid for, and taken back when the CA is known to
+    have done nothing: the outcome of that call is open. `receipt` is what the CA calls the
+    certificate that it is making (the ARN of AWS Private CA).
+    """
+
+    asked_at: datetime | None = None
+    receipt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Pending:
     """A key and its CSR on disk, between asking a CA and the switch.
 
@@ -109,6 +124,7 @@ class Pending:
     public_key: bytes = field(repr=False)
     csr: bytes = field(repr=False)
     issued: Issued | None = None
+    order: Order = Order()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +159,4 @@ class Draft:
     anchors: tuple[Certificate, ...]
     issued_at: datetime
     carry: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

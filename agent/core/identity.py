@@ -50,8 +50,9 @@ class Request:
     """What a CA is asked for; recorded in each generation.
 
     The wanted identity is compared with this and not with the leaf: a CA that drops an OU
-    would otherwise be asked for ever. `lifetime` is a wish for the next leaf, no part of who
-    the identity is, so a change of it alone renews nothing.
+    would otherwise be asked for ever. `lifetime` and `template` (the CA's own, of AWS Private CA;
+    empty: by the usages) are wishes for the next leaf, no part of who the identity is, so a
+    change of them alone renews nothing.
     """
 
     subject: x509.Name
@@ -59,9 +60,10 @@ class Request:
     usages: frozenset[Usage]
     key: KeyAlgorithm
     lifetime: timedelta
+    template: str = ""
 
     def same_identity(self, other: Request) -> bool:
-        """Return whether both ask for one identity, whatever lifetime each wishes."""
+        """Return whether both ask for one identity, whatever lifetime and template each wishes."""
         return (self.subject, self.sans, self.usages, self.key) == (other.subject, other.sans, other.usages, other.key)
 
     def differences(self, other: Request) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ class Request:
             "usages": sorted(self.usages),
             "key": str(self.key),
             "lifetime_seconds": self.lifetime.total_seconds(),
+            "template": self.template,
         }
 
     @classmethod
@@ -96,6 +99,7 @@ class Request:
             usages=frozenset(Usage(usage) for usage in values["usages"]),
             key=KeyAlgorithm(values["key"]),
             lifetime=timedelta(seconds=values["lifetime_seconds"]),
+            template=str(values.get("template", "")),
         )
 
 

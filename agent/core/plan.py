@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.generation import Generation
 
@@ -81,7 +82,21 @@ class DropPending:
     """Forget a pending key whose leaf has become a generation."""
 
 
-Action: TypeAlias = Issue | Publish | Switch | RollBack | Reload | Prove | Settle | DropPending
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Note which leaves were in use and are replaced, before the last generation that holds them is pruned."""
+
+    replaced: tuple[Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Have the CA revoke a leaf that was replaced and that no roll-back reaches any more."""
+
+    leaf: Certificate
+
+
+Action: TypeAlias = Issue | Publish | Switch | RollBack | Reload | Prove | Settle | DropPending | Remember | Revoke
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +261,45 @@ def _left_over(situation: Situation) -> Step | None:
     return Step(DropPending(), due, "the pending leaf has become a generation")
 
 
+def _replaced(situation: Situation) -> Step | None:
+    """A leaf that was in use is to be revoked one day: it must be known when its generation is gone."""
+    if not situation.wanted.revoke or situation.current is None:
+        return None
+    now, noted = situation.now, situation.record.replaced
+    ended = {leaf for leaf in noted if leaf.not_after <= now}
+    ours = [one for one in situation.observed.disk.kept if one.issuer == situation.wanted.issuer]
+    new = {one.leaf for one in ours if one.leaf.not_after > now} - {*noted, situation.current.leaf}
+    if not ended and not new:
+        return None
+    kept = sorted({*noted, *new} - ended, key=lambda leaf: (leaf.not_after, leaf.fingerprint))
+    return Step(Remember(tuple(kept)), now, "the list of replaced leaves has changed")
+
+
+def _revocable(situation: Situation) -> Step | None:
+    """A proven renewal has replaced a leaf, and no generation holds it: nobody will use it again."""
+    current, wanted = situation.current, situation.wanted
+    if not wanted.revoke or current is None or situation.record.settled != current.number:
+        return None
+    if not wanted.prove or len(situation.listeners(Verdict.PROVEN)) < len(wanted.prove):
+        return None
+    reachable = {current.leaf, *(generation.leaf for generation in situation.observed.disk.kept)}
+    for leaf in situation.record.replaced:
+        if leaf not in reachable:
+            why = f"the leaf {leaf.serial_number:x} is replaced, and no roll-back reaches it"
+            return Step(Revoke(leaf), situation.due(situation.record.revoking), why)
+    return None
+
+
 CONCERNS: tuple[Callable[[Situation], Step | None], ...] = (
     _lost_link,
     _left_over,
+    _replaced,
     _damaged_files,
     _settling,
     _other_anchors,
     _refuted_candidate,
     _leaf,
+    _revocable,
 )
 
 
@@ -283,6 +329,10 @@ def describe(action: Action) -> str:
             return f"settle generation {number}"
         case DropPending():
             return "forget the pending key"
+        case Remember():
+            return "note what was replaced"
+        case Revoke(leaf=leaf):
+            return f"have the leaf {leaf.serial_number:x} revoked"
         case _:
             assert_never(action)
 

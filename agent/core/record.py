@@ -12,6 +12,7 @@ from agent.core.schedule import retry_delay
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from agent.core.certificate import Certificate
     from agent.core.generation import Generation
 
 
@@ -22,16 +23,18 @@ class Lane(StrEnum):
     PUBLISHING = "publishing"
     SETTLING = "settling"
     SWITCHING = "switching"
+    REVOKING = "revoking"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the last try of a lane failed, in words for an operator."""
+    """Why the last try of a lane failed, in words for an operator; `reason` is its sort, for metrics."""
 
     what: str
     advice: str
     at: datetime
     refused: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class Record:
     `reloaded` and `settled` are the numbers of the last generation whose reload succeeded and
     whose proof is in; `refuted` the generation that was rolled back from, still to be tried again.
     `demanded` says that a person asked for a new leaf, `held_leaf` is the fingerprint of the leaf
-    that a person rolled back to. Each lane has its own tries, so that none holds up another.
+    that a person rolled back to. `replaced` are leaves that were in use and may have to be revoked.
+    Each lane has its own tries, so that none holds up another.
     """
 
     reloaded: int | None = None
@@ -66,10 +70,12 @@ class Record:
     refuted: int | None = None
     demanded: bool = False
     held_leaf: str | None = None
+    replaced: tuple[Certificate, ...] = ()
     issuing: Tries = Tries()
     publishing: Tries = Tries()
     settling: Tries = Tries()
     switching: Tries = Tries()
+    revoking: Tries = Tries()
 
     def tries(self, lane: Lane) -> Tries:
         """Return the tries of a lane."""
@@ -82,6 +88,8 @@ class Record:
                 return self.settling
             case Lane.SWITCHING:
                 return self.switching
+            case Lane.REVOKING:
+                return self.revoking
             case _:
                 assert_never(lane)
 
@@ -96,6 +104,8 @@ class Record:
                 return replace(self, settling=tries)
             case Lane.SWITCHING:
                 return replace(self, switching=tries)
+            case Lane.REVOKING:
+                return replace(self, revoking=tries)
             case _:
                 assert_never(lane)
 

@@ -121,6 +121,9 @@ def _concerns(situation: Situation, findings: Sequence[str]) -> Iterator[str]:
         if tries.failure is not None:
             advice = f" ({tries.failure.advice})" if tries.failure.advice else ""
             yield f"{lane} failed {tries.count} times in a row: {tries.failure.what}{advice}"
+    if situation.current is not None:
+        for remark in situation.current.remarks:
+            yield f"the CA remarked when it issued the leaf: {remark}"
     for finding in findings:
         yield f"a candidate was refuted: {finding}"
     if situation.record.refuted is not None:

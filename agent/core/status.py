@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from agent.core.certificate import Certificate
     from agent.core.evidence import Verdict
+    from agent.core.issuer_status import IssuerStatus
     from agent.core.record import Tries
 
 
@@ -48,7 +49,8 @@ class Counts:
     """What has happened to one identity since the agent started.
 
     The keys: `renewals` by result (`issued`, `unavailable`, `refused`, `refuted`), `publications`
-    by cause, `reloads` and `proofs` by result, `rollbacks` by reason.
+    by cause, `reloads` and `proofs` by result, `rollbacks` by reason, `revocations` by result,
+    `issuer_errors` by their sort.
     """
 
     renewals: Mapping[str, int] = field(default_factory=dict)
@@ -56,6 +58,8 @@ class Counts:
     reloads: Mapping[str, int] = field(default_factory=dict)
     proofs: Mapping[str, int] = field(default_factory=dict)
     rollbacks: Mapping[str, int] = field(default_factory=dict)
+    revocations: Mapping[str, int] = field(default_factory=dict)
+    issuer_errors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class AgentStatus:
     now: datetime
     turning: bool
     identities: tuple[IdentityStatus, ...] = ()
+    issuers: tuple[IssuerStatus, ...] = ()
     loop_lag_seconds: float = 0.0
 
     @property

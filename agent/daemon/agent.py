@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    from agent.core.issuer_status import IssuerStatus
     from agent.daemon.keeper import Keeper
     from agent.ports import Notifier
 
@@ -32,6 +33,12 @@ class About:
     version: str
     host: str
     configuration: str
+
+
+def issuers(keepers: Iterable[Keeper]) -> tuple[IssuerStatus, ...]:
+    """Return how each CA of some keepers is, once, by name."""
+    found = {status.name: status for status in (keeper.issuer for keeper in keepers)}
+    return tuple(found[name] for name in sorted(found))
 
 
 class Agent:
@@ -103,6 +110,7 @@ class Agent:
             now=now,
             turning=self._group is not None and not self._trouble(),
             identities=tuple(self._keepers[name].status(now) for name in sorted(self._keepers)),
+            issuers=issuers(self._keepers.values()),
             loop_lag_seconds=self._lag,
         )
 

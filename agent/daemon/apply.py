@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.chain import order
 from agent.core.evidence import Verdict
-from agent.core.generation import Cause, Draft
-from agent.core.plan import DropPending, Issue, Prove, Publish, Reload, RollBack, Settle, Switch
+from agent.core.generation import Cause, Draft, Order
+from agent.core.plan import DropPending, Issue, Prove, Publish, Reload, Remember, Revoke, RollBack, Settle, Switch
 from agent.core.proof import Candidate, Finding, Remedy, prove
 from agent.core.record import Failure, Lane, Tries
-from agent.core.schedule import call_limit
 from agent.core.situation import Situation
 from agent.daemon.ledger import Ledger
+from agent.daemon.orders import Orders
 from agent.errors import (
     AgentError,
     IssuerRefusedError,
-    IssuerUnavailableError,
     MaterialError,
     ReloadError,
     StoreError,
@@ -34,13 +32,10 @@ if TYPE_CHECKING:
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.evidence import Served
-    from agent.core.generation import FileDamage, Generation, Issued, Pending
+    from agent.core.generation import FileDamage, Generation, Pending
     from agent.core.plan import Action
     from agent.core.situation import Observed
     from agent.daemon.edges import Edges
-
-LONGEST_CALL = timedelta(seconds=60)
-"""The longest that one call to a CA may take, whatever its settings say."""
 
 ASK_ANEW_AFTER = 5
 """Proofs in a row that a candidate may fail for want of trust before another leaf is asked for.
@@ -60,14 +55,14 @@ class Applier:
         self.ledger = Ledger(edges, log)
         self.served: dict[str, Served] = {}
         self.findings: tuple[str, ...] = ()
-        self._unwritten: dict[str, Issued] = {}
+        self._orders = Orders(wanted, edges, self.ledger, log)
 
     async def apply(self, action: Action, observed: Observed) -> None:
         """Apply the action; whatever an operator can be told of is noted, not raised."""
         situation = Situation(observed, self._wanted, self._edges.clock())
         match action:
             case Issue():
-                await self._issue(situation)
+                await self._orders.issue(situation)
             case Publish(cause=cause):
                 await self._publish(cause, situation)
             case Switch(number=number):
@@ -82,14 +77,21 @@ class Applier:
                 await self.ledger.note(self.ledger.record.settled_at(number))
             case DropPending():
                 await self._attempt(Lane.PUBLISHING, situation, self._edges.store.drop_pending())
+            case Remember(replaced=replaced):
+                await self.ledger.note(replace(self.ledger.record, replaced=replaced))
+            case Revoke(leaf=leaf):
+                await self._orders.revoke(leaf, situation)
 
     async def demand(self, *, discard_edits: bool, observed: Observed) -> None:
         """Note that a person wants a new leaf; `discard_edits` takes back edited truststores at once."""
         situation = Situation(observed, self._wanted, self._edges.clock())
         if discard_edits and situation.current is not None and situation.key_is_whole:
             await self._write(self._draft(Cause.FILES, situation, situation.current, carry=()), situation)
-        if self.findings and situation.pending_answer is not None:
-            # Whoever asks for a new leaf does not mean the one that was refuted.
+        refused = self.ledger.record.issuing.failure is not None and self.ledger.record.issuing.failure.refused
+        pending = observed.disk.pending
+        in_doubt = refused and pending is not None and pending.issued is None and pending.order != Order()
+        if in_doubt or (self.findings and situation.pending_answer is not None):
+            # Whoever asks for a new leaf means neither the one that was refuted nor an order that a CA refuses.
             await self._edges.store.drop_pending()
         no_delay = replace(self.ledger.record, issuing=Tries(), publishing=Tries(), held_leaf=None, demanded=True)
         await self.ledger.note(no_delay)
@@ -126,40 +128,6 @@ class Applier:
         )
         return f"{self._wanted.name} is back at generation {target.number}, and its leaf is held"
 
-    # --- issue -----------------------------------------------------------------------------
-
-    async def _issue(self, situation: Situation) -> None:
-        issuer, store, wanted = self._edges.issuer, self._edges.store, self._wanted
-        within = call_limit(LONGEST_CALL, situation.rest)
-        try:
-            pending = await store.begin(wanted.request, issuer.name, now=situation.now, reuse_key=wanted.reuse_key)
-            issued = self._unwritten.get(pending.token)
-            if issued is None:
-                async with asyncio.timeout(within.total_seconds() + 1):
-                    issued = await issuer.issue(pending, within=within)
-                # Held in memory until it is on disk: a full disk must not have a leaf paid for at each try.
-                self._unwritten = {pending.token: issued}
-            await store.keep_answer(pending, issued)
-            self._unwritten = {}
-        except TimeoutError:
-            self.ledger.count("renewals", "unavailable")
-            late = IssuerUnavailableError(
-                f"{issuer.name} did not answer within {within.total_seconds():.0f} s", advice="see whether it is up"
-            )
-            await self.ledger.failed(Lane.ISSUING, late, situation)
-        except AgentError as error:
-            if not isinstance(error, StoreError):
-                self.ledger.count("renewals", "refused" if isinstance(error, IssuerRefusedError) else "unavailable")
-            await self.ledger.failed(Lane.ISSUING, error, situation)
-        else:
-            leaf = issued.certificates[0]
-            self.ledger.count("renewals", "issued")
-            self._log.info(
-                "the CA has issued a leaf", serial=f"{leaf.serial_number:x}", until=leaf.not_after.isoformat()
-            )
-            for remark in issued.remarks:
-                self._log.warning("the CA remarks", remark=remark)
-
     # --- publish ---------------------------------------------------------------------------
 
     async def _publish(self, cause: Cause, situation: Situation) -> None:
@@ -184,6 +152,7 @@ class Applier:
             chain=chain,
             anchors=self._anchors(situation),
             issued_at=pending.issued.at,
+            remarks=pending.issued.remarks,
             carry=situation.edited_truststores,
         )
         candidate = Candidate(
@@ -231,6 +200,7 @@ class Applier:
             chain=current.chain,
             anchors=self._new_anchors(situation) if cause is Cause.ANCHORS else current.anchors,
             issued_at=current.issued_at,
+            remarks=current.remarks,
             carry=situation.edited_truststores if carry is None else carry,
         )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
+    from agent.core.issuer_status import IssuerStatus
     from agent.core.record import Record
     from agent.core.status import IdentityStatus
     from agent.daemon.edges import Edges
@@ -108,7 +109,7 @@ class Keeper:
         return observed, plan
 
     def _warn(self, observed: Observed) -> None:
-        """Log once what a person should know and no failure tells: edits that are held, sources that are silent."""
+        """Log once what a person should know and no failure tells: edits that are held, silent sources, the CA."""
         situation = Situation(observed, self.wanted, self._edges.clock())
         held = {f"{name} was edited by hand and is held as it is" for name in situation.edited_truststores}
         silent = {
@@ -116,11 +117,14 @@ class Keeper:
             for what, source in (("a source of trust", observed.trust), ("what the peers trust", observed.peer_trust))
             if source.trouble
         }
+        told = {f"{self._edges.issuer.name}: {remark}" for remark in self._edges.issuer.status().remarks}
+        for remark in sorted(told - self._warned):
+            self._log.warning("of the CA", remark=remark)
         for warning in sorted(held - self._warned):
             self._log.warning(warning, advice="`cert-agent renew --discard-edits` takes it back")
         for warning in sorted(silent - self._warned):
             self._log.warning(warning, advice="what the truststores hold stays until it can")
-        self._warned = held | silent
+        self._warned = held | silent | told
 
     def _blinded(self, error: StoreError) -> datetime:
         """Note that the disk could not be read: nothing is decided on what was not seen."""
@@ -175,6 +179,11 @@ class Keeper:
                 counts=self._applier.ledger.counts(),
             )
         return blinded(status, self._blind.failure) if self._blind.failure else status
+
+    @property
+    def issuer(self) -> IssuerStatus:
+        """How the CA of this identity was when it was last spoken to."""
+        return self._edges.issuer.status()
 
     @property
     def record(self) -> Record:

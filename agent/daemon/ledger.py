@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.record import Failure, Lane, Record
 from agent.core.status import Counts
-from agent.errors import IssuerRefusedError, IssuerUnavailableError, StoreError
+from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, StoreError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -30,7 +30,8 @@ class Ledger:
         self._record: Record | None = None
         self._unsaved = False
         self._counters: dict[str, Counter[str]] = {
-            what: Counter() for what in ("renewals", "publications", "reloads", "proofs", "rollbacks")
+            what: Counter()
+            for what in ("renewals", "publications", "reloads", "proofs", "rollbacks", "revocations", "issuer_errors")
         }
 
     async def open(self) -> None:
@@ -67,7 +68,10 @@ class Ledger:
         """Note one more failure of a lane, and when it is tried again."""
         now = self._edges.clock()
         retry_after = error.retry_after if isinstance(error, IssuerUnavailableError) else None
-        failure = Failure(error.what, error.advice, now, refused=isinstance(error, IssuerRefusedError))
+        reason = error.reason if isinstance(error, IssuanceError) else ""
+        failure = Failure(error.what, error.advice, now, refused=isinstance(error, IssuerRefusedError), reason=reason)
+        if reason:
+            self.count("issuer_errors", reason)
         current = situation.current
         tries = self.record.tries(lane).failed(
             failure,

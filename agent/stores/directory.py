@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.configuration import Wanted
-    from agent.core.generation import Draft, Issued, Pending
+    from agent.core.generation import Draft, Issued, Order, Pending
     from agent.core.identity import Request
     from agent.keystores.material import PrivateKey
     from agent.stores.generations import Found
@@ -77,6 +77,10 @@ class DirectoryStore:
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
         """Write a key, its CSR and a token before any CA is asked."""
         return await _in_thread(self._begin, request, issuer, now, reuse_key)
+
+    async def keep_order(self, pending: Pending, order: Order) -> None:
+        """Write down what is known of the order."""
+        await _in_thread(self._pending.keep_order, pending, order)
 
     async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
         """Write down what the CA answered."""
@@ -219,6 +223,7 @@ class DirectoryStore:
             chain=draft.chain,
             anchors=draft.anchors,
             issued_at=draft.issued_at,
+            remarks=draft.remarks,
             made_at=now,
             layout=self._layout,
             files=records(files, frozenset(carried)),

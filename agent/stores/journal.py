@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.record import Failure, Lane, Record, Tries
 from agent.errors import MaterialError
-from agent.stores.manifest import UNREADABLE
+from agent.stores.manifest import UNREADABLE, certificates, texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ def encode(record: Record) -> bytes:
         "refuted": record.refuted,
         "demanded": record.demanded,
         "held_leaf": record.held_leaf,
+        "replaced": texts(record.replaced),
         "lanes": {lane: _lane(record.tries(lane)) for lane in Lane if record.tries(lane) != Tries()},
     }
     return json.dumps(values).encode() + b"\n"
@@ -41,6 +42,7 @@ def decode(content: bytes) -> Record:
             refuted=_number(values["refuted"]),
             demanded=bool(values["demanded"]),
             held_leaf=None if values["held_leaf"] is None else str(values["held_leaf"]),
+            replaced=certificates(values.get("replaced", [])),
         )
         for lane in Lane:
             if lane in values["lanes"]:
@@ -61,7 +63,13 @@ def _lane(tries: Tries) -> dict[str, Any]:
         "count": tries.count,
         "next_at": tries.next_at.isoformat() if tries.next_at else None,
         "failure": failure
-        and {"what": failure.what, "advice": failure.advice, "at": failure.at.isoformat(), "refused": failure.refused},
+        and {
+            "what": failure.what,
+            "advice": failure.advice,
+            "at": failure.at.isoformat(),
+            "refused": failure.refused,
+            "reason": failure.reason,
+        },
     }
 
 
@@ -72,7 +80,11 @@ def _tries(values: dict[str, Any]) -> Tries:
         next_at=None if values["next_at"] is None else _instant(values["next_at"]),
         failure=failure
         and Failure(
-            str(failure["what"]), str(failure["advice"]), _instant(failure["at"]), refused=bool(failure["refused"])
+            str(failure["what"]),
+            str(failure["advice"]),
+            _instant(failure["at"]),
+            refused=bool(failure["refused"]),
+            reason=str(failure.get("reason", "")),
         ),
     )
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.core.certificate import Certificate
-from agent.core.generation import Cause, FileRecord, Generation, Issued, Pending
+from agent.core.generation import Cause, FileRecord, Generation, Issued, Order, Pending
 from agent.core.identity import Request
 from agent.errors import MaterialError
 
@@ -36,12 +36,13 @@ def encode(generation: Generation) -> bytes:
             "issued_at": generation.issued_at.isoformat(),
             "made_at": generation.made_at.isoformat(),
             "layout": generation.layout,
-            "chain": _texts(generation.chain),
-            "anchors": _texts(generation.anchors),
+            "chain": texts(generation.chain),
+            "anchors": texts(generation.anchors),
             "files": [
                 {"name": file.name, "sha256": file.sha256} | ({"edited": True} if file.edited else {})
                 for file in generation.files
             ],
+            "remarks": list(generation.remarks),
         }
     )
 
@@ -50,7 +51,7 @@ def decode(content: bytes) -> Generation:
     """Read a manifest; raise `MaterialError` when it is none."""
     try:
         values = _load(content)
-        chain = _certificates(values["chain"])
+        chain = certificates(values["chain"])
         if not chain:
             raise ValueError("no leaf")
         return Generation(
@@ -59,7 +60,7 @@ def decode(content: bytes) -> Generation:
             request=Request.from_json(values["request"]),
             issuer=str(values["issuer"]),
             chain=chain,
-            anchors=_certificates(values["anchors"]),
+            anchors=certificates(values["anchors"]),
             issued_at=_instant(values["issued_at"]),
             made_at=_instant(values["made_at"]),
             layout=str(values["layout"]),
@@ -67,6 +68,7 @@ def decode(content: bytes) -> Generation:
                 FileRecord(_plain(file["name"]), str(file["sha256"]), bool(file.get("edited")))
                 for file in values["files"]
             ),
+            remarks=tuple(map(str, values.get("remarks", ()))),
         )
     except UNREADABLE as error:
         raise MaterialError(f"the manifest cannot be read: {error}") from error
@@ -77,7 +79,7 @@ def encode_pending(pending: Pending, key: bytes) -> bytes:
     answer = None
     if pending.issued is not None:
         answer = {
-            "certificates": _texts(pending.issued.certificates),
+            "certificates": texts(pending.issued.certificates),
             "at": pending.issued.at.isoformat(),
             "remarks": list(pending.issued.remarks),
         }
@@ -90,6 +92,10 @@ def encode_pending(pending: Pending, key: bytes) -> bytes:
             "made_at": pending.made_at.isoformat(),
             "key": key.decode(),
             "csr": base64.b64encode(pending.csr).decode(),
+            "order": {
+                "asked_at": pending.order.asked_at and pending.order.asked_at.isoformat(),
+                "receipt": pending.order.receipt,
+            },
             "answer": answer,
         }
     )
@@ -106,13 +112,15 @@ def decode_pending(content: bytes) -> tuple[bytes, Callable[[bytes], Pending]]:
         issued = None
         if answer is not None:
             issued = Issued(
-                certificates=_certificates(answer["certificates"]),
+                certificates=certificates(answer["certificates"]),
                 at=_instant(answer["at"]),
                 remarks=tuple(map(str, answer["remarks"])),
             )
             if not issued.certificates:
                 raise ValueError("an answer without a certificate")
         key = str(values["key"]).encode()
+        order = values.get("order") or {}
+        asked_at = order.get("asked_at")
         notes = partial(
             Pending,
             request=Request.from_json(values["request"]),
@@ -120,6 +128,7 @@ def decode_pending(content: bytes) -> tuple[bytes, Callable[[bytes], Pending]]:
             token=str(values["token"]),
             made_at=_instant(values["made_at"]),
             csr=base64.b64decode(values["csr"], validate=True),
+            order=Order(None if asked_at is None else _instant(asked_at), str(order.get("receipt", ""))),
             issued=issued,
         )
     except UNREADABLE as error:
@@ -139,12 +148,14 @@ def _load(content: bytes) -> dict[str, Any]:
     return values
 
 
-def _texts(certificates: Iterable[Certificate]) -> list[str]:
-    return [base64.b64encode(certificate.der).decode() for certificate in certificates]
+def texts(chain: Iterable[Certificate]) -> list[str]:
+    """Return certificates as base64 of their DER."""
+    return [base64.b64encode(certificate.der).decode() for certificate in chain]
 
 
-def _certificates(texts: list[str]) -> tuple[Certificate, ...]:
-    return tuple(Certificate.from_der(base64.b64decode(text, validate=True)) for text in texts)
+def certificates(encoded: list[str]) -> tuple[Certificate, ...]:
+    """Read what `texts` wrote; raise one of `UNREADABLE` for anything else."""
+    return tuple(Certificate.from_der(base64.b64decode(text, validate=True)) for text in encoded)
 
 
 def _instant(text: str) -> datetime:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent.core.generation import Pending
+from agent.core.generation import Order, Pending
 from agent.errors import MaterialError
 from agent.keystores import private_key, signing_request
 from agent.net.durable import write_durably
@@ -56,7 +57,9 @@ class PendingFile:
         before = self.read()
         if before is not None and before.issued is None and before.issuer == issuer:
             same_key = key is None or private_key.public_der(key) == before.public_key
-            if same_key and before.request == request:
+            # Of an order that stands, a lifetime that is wished for otherwise by now is no reason to pay twice.
+            same_order = before.order != Order() and before.request.same_identity(request)
+            if same_key and (same_order or before.request == request):
                 return before
         key = key or private_key.generate(request.key)
         pending = Pending(
@@ -69,6 +72,10 @@ class PendingFile:
         )
         self._write(pending, key)
         return pending
+
+    def keep_order(self, pending: Pending, order: Order) -> None:
+        """Note what is known of the order beside the key; raise `MaterialError` when the key is gone."""
+        self._write(replace(pending, order=order), self.key())
 
     def keep_answer(self, pending: Pending) -> None:
         """Note the CA's answer beside the key; raise `MaterialError` when the key is gone."""

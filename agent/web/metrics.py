@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from agent.core.issuer_status import IssuerStatus
     from agent.core.status import AgentStatus, IdentityStatus
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -62,6 +63,20 @@ COUNTERS: tuple[tuple[str, str, tuple[str, ...], Callable[[Counts], Mapping[str,
         lambda counts: counts.rollbacks,
         "Returns to an earlier generation.",
     ),
+    (
+        "revocations",
+        "result",
+        ("succeeded", "failed"),
+        lambda counts: counts.revocations,
+        "Leaves that the CA was asked to revoke after a proven renewal had replaced them.",
+    ),
+    (
+        "issuer_errors",
+        "reason",
+        ("access denied", "network", "throttled", "time-out", "unavailable"),
+        lambda counts: counts.issuer_errors,
+        "Calls to the CA that failed, by what is the matter; /status has the advice.",
+    ),
 )
 """Name, label, the values that stand at 0 from the start, where they are counted, help."""
 
@@ -88,6 +103,7 @@ class StatusCollector:
         yield from _listeners(identities)
         yield from _failures(identities)
         yield from _counters(identities)
+        yield from _issuers(self._status.issuers)
 
 
 def _agent(status: AgentStatus) -> Iterator[Metric]:
@@ -200,6 +216,32 @@ def _failures(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
             if tries and tries.next_at is not None:
                 next_try.add_metric((identity.name, str(lane)), tries.next_at.timestamp())
     yield from (failures, next_try)
+
+
+def _issuers(issuers: Iterable[IssuerStatus]) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "cert_agent_issuer_up", "Whether the last call to the CA was answered as it should be.", labels=("issuer",)
+    )
+    ends = GaugeMetricFamily(
+        "cert_agent_issuer_ca_not_after_timestamp_seconds", "When the CA's own certificate ends.", labels=("issuer",)
+    )
+    login = GaugeMetricFamily(
+        "cert_agent_issuer_login_until_timestamp_seconds",
+        "When the agent's login at the CA ends, unless it is renewed.",
+        labels=("issuer",),
+    )
+    remarks = GaugeMetricFamily(
+        "cert_agent_issuer_remarks", "What a person should know of the CA; /status has the words.", labels=("issuer",)
+    )
+    for issuer in issuers:
+        if issuer.asked_at is not None:
+            up.add_metric((issuer.name,), not issuer.trouble)
+        if issuer.authority is not None:
+            ends.add_metric((issuer.name,), issuer.authority.not_after.timestamp())
+        if issuer.login_until is not None:
+            login.add_metric((issuer.name,), issuer.login_until.timestamp())
+        remarks.add_metric((issuer.name,), len(issuer.remarks))
+    yield from (up, ends, login, remarks)
 
 
 def _counters(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:

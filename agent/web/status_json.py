@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.certificate import Certificate
+    from agent.core.issuer_status import IssuerStatus
     from agent.core.record import Tries
     from agent.core.status import AgentStatus, Counts, IdentityStatus, ListenerStatus
 
@@ -36,7 +37,22 @@ def status_document(status: AgentStatus) -> dict[str, Any]:
         "loop_lag_seconds": round(status.loop_lag_seconds, 3),
         "ready": status.ready,
         "health": str(status.health),
+        "issuers": [_issuer(issuer) for issuer in status.issuers],
         "identities": [_identity(identity) for identity in status.identities],
+    }
+
+
+def _issuer(issuer: IssuerStatus) -> dict[str, Any]:
+    return {
+        "name": issuer.name,
+        "kind": issuer.kind,
+        "trouble": issuer.trouble,
+        "reason": issuer.reason,
+        "asked_at": _moment(issuer.asked_at),
+        "authority": _anchor(issuer.authority) if issuer.authority else None,
+        "login": issuer.login,
+        "login_until": _moment(issuer.login_until),
+        "remarks": list(issuer.remarks),
     }
 
 
@@ -108,6 +124,7 @@ def _tries(tries: Tries) -> dict[str, Any]:
             "advice": failure.advice,
             "at": rfc3339(failure.at),
             "refused": failure.refused,
+            "reason": failure.reason,
         },
     }
 
@@ -119,6 +136,8 @@ def _counts(counts: Counts) -> dict[str, dict[str, int]]:
         "reloads": dict(counts.reloads),
         "proofs": dict(counts.proofs),
         "rollbacks": dict(counts.rollbacks),
+        "revocations": dict(counts.revocations),
+        "issuer_errors": dict(counts.issuer_errors),
     }
 
 

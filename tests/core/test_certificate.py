@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x25519
 
 from agent.core.certificate import LARGEST_CERTIFICATE, Certificate, key_type
-from agent.core.configuration import Pkcs12Files, Secret
+from agent.core.configuration import Pkcs12Files
 from agent.core.identity import KeyAlgorithm
+from agent.core.secret import Secret
 from agent.errors import MaterialError
 from tests.material import NOW, Ca, make_key, make_request
 

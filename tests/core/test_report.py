@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from agent.core.configuration import Secret
 from agent.core.evidence import Served, Verdict
 from agent.core.generation import Cause, Damage, FileDamage, Pending
 from agent.core.plan import decide
 from agent.core.record import Failure, Lane, Record, Tries
 from agent.core.report import blinded, report, unseen
+from agent.core.secret import Secret
 from agent.core.situation import Anchors, Observed
 from agent.core.status import AgentStatus, Counts, Health, IdentityStatus
 from tests.core.test_plan import (

@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.configuration import FileAnchors
 from agent.core.generation import Cause, Damage, FileDamage
-from agent.daemon import apply
+from agent.daemon import orders
 from agent.errors import AgentError, IssuerUnavailableError
 from tests.daemon.world import WANTED, World
 from tests.material import NOW, Ca
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.core.certificate import Certificate
     from agent.core.generation import Issued, Pending
     from agent.keystores.material import PrivateKey
+    from agent.ports import Note
 
 
 @pytest.fixture
@@ -34,9 +35,9 @@ async def world() -> World:
 
 async def test_a_ca_that_never_answers_costs_one_try(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An issuer that keeps no deadline of its own is cut off by ours."""
-    monkeypatch.setattr(apply, "LONGEST_CALL", timedelta(milliseconds=1))
+    monkeypatch.setattr(orders, "LONGEST_CALL", timedelta(milliseconds=1))
 
-    async def hang(pending: Pending, *, within: timedelta) -> Issued:
+    async def hang(pending: Pending, *, note: Note, within: timedelta) -> Issued:  # noqa: ARG001 - as the port has it
         await asyncio.sleep(60 + within.total_seconds())
         raise AssertionError(pending)
 
@@ -51,14 +52,15 @@ async def test_what_the_ca_remarks_is_passed_on(world: World, capsys: pytest.Cap
     """A shortened life is issued and told."""
     good: Callable[..., object] = world.ca.issue
 
-    async def remark(pending: Pending, *, within: timedelta) -> Issued:
-        issued: Issued = await good(pending, within=within)  # type: ignore[misc]
+    async def remark(pending: Pending, *, note: Note, within: timedelta) -> Issued:
+        issued: Issued = await good(pending, note=note, within=within)  # type: ignore[misc]
         return replace(issued, remarks=("the TTL was shortened",))
 
     world.ca.issue = remark  # type: ignore[method-assign]
     await world.keeper.renew()
     assert world.switches == [1, 2]
     assert "the TTL was shortened" in capsys.readouterr().out
+    assert any("the TTL was shortened" in concern for concern in world.status.concerns)
 
 
 async def test_a_chain_that_peers_do_not_trust_is_asked_for_anew_in_the_end(world: World) -> None:

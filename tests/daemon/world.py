@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from agent.core.configuration import Access, CommandReload, IssuerAnchors, Listener, PemFiles, Wanted
 from agent.core.evidence import Served
-from agent.core.generation import Disk, FileDamage, FileRecord, Generation, Issued, Pending
+from agent.core.generation import Disk, FileDamage, FileRecord, Generation, Issued, Order, Pending
+from agent.core.issuer_status import Examined, IssuerStatus
 from agent.core.record import Record
 from agent.daemon.edges import Edges
 from agent.daemon.keeper import Keeper
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from agent.core.identity import Request
     from agent.core.status import IdentityStatus
     from agent.keystores.material import PrivateKey
+    from agent.ports import Note
 
 ADDRESS = "localhost:9093"
 
@@ -54,15 +56,21 @@ class MemoryCa:
     name: str = "ca"
     anchor_trouble: str = ""
     extra_anchors: tuple[Certificate, ...] = ()
+    revocations: list[AgentError] = field(default_factory=list)
+    revoked: list[Certificate] = field(default_factory=list)
+    remarks: tuple[str, ...] = ()
+    orders: list[Order] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put an intermediate below the root."""
         self.intermediate = self.root.intermediate()
 
-    async def issue(self, pending: Pending, *, within: timedelta) -> Issued:
+    async def issue(self, pending: Pending, *, note: Note, within: timedelta) -> Issued:
         """Sign, or do what the script says."""
         assert within > timedelta(0)
         self.calls += 1
+        while self.orders:
+            await note(self.orders.pop(0))
         step = self.script.pop(0) if self.script else self.sign
         if isinstance(step, AgentError):
             raise step
@@ -78,6 +86,27 @@ class MemoryCa:
         if self.anchor_trouble:
             raise TrustError(self.anchor_trouble)
         return (self.root.certificate, *self.extra_anchors)
+
+    async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:
+        """Revoke, or do what the script says."""
+        assert within > timedelta(0)
+        step = self.revocations.pop(0) if self.revocations else None
+        if step is not None:
+            raise step
+        self.revoked.append(leaf)
+
+    async def tend(self) -> timedelta | None:
+        """Hold no login."""
+        return None
+
+    async def examine(self, requests: Sequence[Request]) -> tuple[Examined, ...]:
+        """Find nothing."""
+        assert requests
+        return ()
+
+    def status(self) -> IssuerStatus:
+        """Return what a test says."""
+        return IssuerStatus(self.name, "memory", remarks=self.remarks)
 
     async def close(self) -> None:
         """Hold nothing, give nothing back."""
@@ -122,6 +151,11 @@ class MemoryStore:
             self.pending = Pending(request, issuer, token, now, public, csr=b"")
         return self.pending
 
+    async def keep_order(self, pending: Pending, order: Order) -> None:
+        """Note the order."""
+        self._writes()
+        self.pending = replace(pending, order=order)
+
     async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
         """Note the answer."""
         self._writes()
@@ -145,6 +179,7 @@ class MemoryStore:
             chain=draft.chain,
             anchors=draft.anchors,
             issued_at=draft.issued_at,
+            remarks=draft.remarks,
             made_at=now,
             layout=self.layout,
             files=tuple(FileRecord(name, f"{number}", edited=name in draft.carry) for name in WANTED.names),

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import Access, PemFiles, Pkcs12Files, Secret, Wanted
+from agent.core.configuration import Access, PemFiles, Pkcs12Files, Wanted
 from agent.core.generation import Cause, Draft, FileDamage, Generation, Issued
+from agent.core.secret import Secret
 from agent.keystores import pem
 from agent.stores.directory import DirectoryStore
 from tests.material import NOW, Ca, make_request

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.configuration import Access, PemFiles, Pkcs12Files, Secret
+from agent.core.configuration import Access, PemFiles, Pkcs12Files
+from agent.core.secret import Secret
 from agent.errors import MaterialError
 from agent.keystores import pem, pkcs12, private_key
 from agent.stores import rendering

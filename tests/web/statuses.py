@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core.evidence import Verdict
+from agent.core.issuer_status import IssuerStatus
 from agent.core.record import Failure, Tries
 from agent.core.status import AgentStatus, Counts, FileStatus, Health, IdentityStatus, ListenerStatus
 from tests.material import NOW, Ca, make_key, make_request
@@ -50,6 +51,20 @@ def make_identity(name: str = "broker", **changes: Any) -> IdentityStatus:
     return replace(identity, **changes)
 
 
+def make_issuer(**changes: Any) -> IssuerStatus:
+    """Make the status of a CA."""
+    status = IssuerStatus(
+        name="vault",
+        kind="vault",
+        asked_at=NOW,
+        authority=Ca.root().certificate,
+        login="as broker, by AppRole",
+        login_until=NOW + timedelta(hours=1),
+        remarks=("the CA's certificate was imported anew",),
+    )
+    return replace(status, **changes)
+
+
 def make_status(*identities: IdentityStatus, turning: bool = True) -> AgentStatus:
     """Make the status of an agent."""
     return AgentStatus(
@@ -60,6 +75,7 @@ def make_status(*identities: IdentityStatus, turning: bool = True) -> AgentStatu
         now=NOW,
         turning=turning,
         identities=identities,
+        issuers=(make_issuer(),),
         loop_lag_seconds=0.0125,
     )
 

@@ -39,7 +39,13 @@ def test_document_tells_of_an_identity() -> None:
     assert told["tries"]["issuing"] == {
         "failures": 3,
         "next_at": "2026-11-24T12:04:00Z",
-        "failure": {"what": "the CA is away", "advice": "start it", "at": "2026-11-24T12:00:00Z", "refused": False},
+        "failure": {
+            "what": "the CA is away",
+            "advice": "start it",
+            "at": "2026-11-24T12:00:00Z",
+            "refused": False,
+            "reason": "",
+        },
     }
     assert told["counts"]["renewals"] == {"issued": 2}
 
@@ -71,7 +77,7 @@ def test_every_field_is_documented() -> None:
     """docs/status.md names each field between backticks."""
     documented = set(re.findall(r"`([a-z_]+)`", DOCUMENTATION.read_text(encoding="utf-8")))
     failing = Tries(1, NOW, Failure("what", "advice", NOW, refused=True))
-    lanes = dict.fromkeys(("issuing", "publishing", "settling", "switching"), failing)
+    lanes = dict.fromkeys(("issuing", "publishing", "settling", "switching", "revoking"), failing)
     document = status_document(make_status(make_identity(tries=lanes)))
     assert set(_fields(document)) - documented == set()
 
