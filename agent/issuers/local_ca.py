@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ObjectIdentifier
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from agent.core.generation import Issued
-from agent.core.identity import EXTENDED_KEY_USAGE
+from agent.core.issuer_status import Examined, IssuerStatus, Opinion
 from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, TrustError
-from agent.issuers.authority import BACKDATED, AuthorityFolder
-from agent.keystores.signing_request import key_usage, san_extension
+from agent.issuers.local.examination import examine
+from agent.issuers.local.folder import AuthorityFolder
+from agent.issuers.local.leaf import make_leaf, proven_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-
     from agent.core.certificate import Certificate
-    from agent.core.configuration import LocalCaSpec
     from agent.core.generation import Pending
     from agent.core.identity import Request
-    from agent.issuers.authority import Authority, Stamp
+    from agent.core.issuer_spec import LocalCaSpec
+    from agent.issuers.local.authority import Authority
+    from agent.issuers.local.folder import Stamp
+    from agent.ports import Note
 
-LOCK_PATIENCE = timedelta(seconds=5)
-"""How long another process may take to make the CA; it takes some milliseconds."""
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
-ANCHORS_WITHIN = timedelta(seconds=10)
+LOCK_PATIENCE = timedelta(seconds=15)
+"""How long another process may take to make the CA: some milliseconds, but for RSA keys of 4096 bits."""
+
+ANSWER_WITHIN = timedelta(seconds=30)
+"""How long a question may take that comes with no time of its own."""
 
 
 class LocalCa:
@@ -47,125 +47,158 @@ class LocalCa:
         self._spec = spec
         self._clock = clock
         self._read_only = read_only
-        self._folder = AuthorityFolder(spec.directory, spec.name)
+        self._folder = AuthorityFolder(spec.directory, spec.name, spec.key)
         self._known: tuple[Stamp, Authority] | None = None
+        self._authority: Authority | None = None
+        self._asked_at: datetime | None = None
+        self._failure: IssuanceError | None = None
+        self._overdue = ""
 
     @property
     def name(self) -> str:
         """The name that the settings give it."""
         return self._spec.name
 
-    async def issue(self, pending: Pending, *, within: timedelta) -> Issued:
+    async def issue(
+        self,
+        pending: Pending,
+        *,
+        note: Note,  # noqa: ARG002 - of the port: nothing is paid for here, so there is no order to put on disk
+        within: timedelta,
+    ) -> Issued:
         """Sign the CSR's key for what is requested; the answer is leaf and intermediate.
 
         The leaf begins a minute ago and lasts the whole lifetime from now, or until the CA's own
         end, which is then remarked on.
         """
-        try:
-            async with asyncio.timeout(within.total_seconds()):
-                return await asyncio.to_thread(self._issue, pending, min(within, LOCK_PATIENCE))
-        except TimeoutError:
-            raise self._too_slow() from None
+        return await self._call(within, self._issue, pending, min(within, LOCK_PATIENCE))
 
     async def anchors(self) -> tuple[Certificate, ...]:
-        """Return the root."""
+        """Return the root, the one that is to follow it, and those before it that have not ended."""
+        now = self._clock()
         try:
-            async with asyncio.timeout(ANCHORS_WITHIN.total_seconds()):
-                authority = await asyncio.to_thread(self._authority, self._clock(), LOCK_PATIENCE)
-        except TimeoutError:
-            error = self._too_slow()
-            raise TrustError(error.what, advice=error.advice) from None
+            authority = await self._call(ANSWER_WITHIN, self._current, now, LOCK_PATIENCE)
         except IssuanceError as error:
             raise TrustError(error.what, advice=error.advice) from error
-        return (authority.root,)
+        return authority.anchors(now)
+
+    async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:  # noqa: ARG002 - of the port
+        """Refuse: nobody would hear of it."""
+        raise IssuerRefusedError(
+            f"the local CA {self.name} keeps no revocation list: the leaf {leaf.serial_number:x} lives until it ends",
+            advice="let leaves live for days, or replace the CA with `cert-agent local-ca rotate` and then `retire`",
+        )
+
+    async def tend(self) -> timedelta | None:
+        """There is no login."""
+        return None
+
+    async def examine(self, requests: Sequence[Request]) -> tuple[Examined, ...]:
+        """Ask whether folder, keys and ends will do for what is wanted; nothing is made."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+                return await asyncio.to_thread(examine, self._spec, self._folder, requests, self._clock())
+        except TimeoutError:
+            return (Examined("folder", Opinion.BAD, self._too_slow().diagnosis()),)
+
+    def status(self) -> IssuerStatus:
+        """Return how the CA was when it was last asked."""
+        authority, failure = self._authority, self._failure
+        return IssuerStatus(
+            name=self.name,
+            kind="local_ca",
+            trouble=failure.diagnosis() if failure else "",
+            reason=failure.reason if failure else "",
+            asked_at=self._asked_at,
+            authority=authority.intermediate.certificate if authority else None,
+            remarks=self._remarks(authority) if authority else (),
+        )
 
     async def close(self) -> None:
         """Nothing is held between calls."""
 
-    def _issue(self, pending: Pending, patience: timedelta) -> Issued:
-        public_key = _proven_key(pending.csr)
-        now = self._clock()
-        authority = self._authority(now, patience)
-        end, remarks = _end(now, pending.request.lifetime, authority)
+    async def _call(
+        self,
+        within: timedelta,
+        work: Callable[Arguments, Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Have blocking work done in a thread, and note how it went."""
+        self._asked_at = self._clock()
         try:
-            leaf = authority.intermediate.sign(_leaf(pending.request, public_key, now, end, authority), public_key)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise IssuerRefusedError(
-                f"the local CA cannot put the request into a certificate: {error}",
-                advice="correct the identity's subject or SANs",
-            ) from error
+            try:
+                async with asyncio.timeout(within.total_seconds()):
+                    result = await asyncio.to_thread(work, *args, **kwargs)
+            except TimeoutError:
+                raise self._too_slow() from None
+        except IssuanceError as error:
+            self._failure = error
+            raise
+        self._failure = None
+        return result
+
+    def _issue(self, pending: Pending, patience: timedelta) -> Issued:
+        public_key = proven_key(pending.csr)
+        now = self._clock()
+        authority = self._current(now, patience)
+        leaf, remarks = make_leaf(pending.request, public_key, authority, now)
         return Issued((leaf, authority.intermediate.certificate), self._clock(), remarks)
 
-    def _authority(self, now: datetime, patience: timedelta) -> Authority:
-        """Return the CA as it stands on disk, read again only when a file changed."""
+    def _current(self, now: datetime, patience: timedelta) -> Authority:
+        """Return the CA as it stands on disk, made where there is none and anew where it will not last."""
+        authority = self._on_disk()
+        self._overdue = ""
+        if authority is None and self._read_only:
+            raise self._folder.none_yet()
+        if authority is None or (not self._read_only and authority.due(now) is not None):
+            # The stamp is of the files before; the next call reads those that were made.
+            self._known = None
+            try:
+                authority = self._folder.make(now, within=patience)
+            except IssuerUnavailableError as error:
+                if authority is None or authority.ends() <= now:
+                    raise
+                # A fifth of a life is left to put the folder right; leaves are issued meanwhile.
+                self._overdue = error.diagnosis()
+        self._authority = authority
+        return authority
+
+    def _on_disk(self) -> Authority | None:
+        """Return what stands on disk, read again only when a file changed."""
         try:
             stamp = self._folder.stamp()
         except OSError:
-            stamp = None
-        known = self._known
-        authority = known[1] if known is not None and known[0] == stamp else self._folder.read()
-        if authority is None and self._read_only:
-            raise IssuerRefusedError(
-                f"there is no local CA in {self._spec.directory} yet",
-                advice="it is made when the first certificate is asked for",
-            )
-        if authority is None or not (self._read_only or authority.lasts(now)):
-            # The stamp is of the files before; the next call reads those that were made.
-            authority = self._folder.make(now, within=patience)
-        self._known = (stamp, authority) if stamp is not None else None
+            return self._folder.read()
+        if self._known is not None and self._known[0] == stamp:
+            return self._known[1]
+        if not self._read_only:
+            self._folder.tighten()
+        authority = self._folder.read()
+        self._known = (stamp, authority) if authority is not None else None
         return authority
+
+    def _remarks(self, authority: Authority) -> tuple[str, ...]:
+        now, remarks = self._clock(), []
+        retired = authority.still_trusted(now)
+        if retired:
+            last = max(root.not_after for root in retired)
+            remarks.append(
+                f"{len(retired)} retired {'root is' if len(retired) == 1 else 'roots are'} still trusted, until "
+                f"{last:%Y-%m-%d} or `cert-agent local-ca retire`"
+            )
+        if authority.successor is not None:
+            fingerprint = authority.successor.fingerprint[:16]
+            remarks.append(
+                f"the root ends on {authority.root.not_after:%Y-%m-%d}; its successor {fingerprint} is trusted already"
+            )
+        if self._overdue:
+            remarks.append(f"a CA certificate is due to be made anew: {self._overdue}")
+        return tuple(remarks)
 
     def _too_slow(self) -> IssuerUnavailableError:
         return IssuerUnavailableError(
-            f"the disk below {self._spec.directory} did not answer in time", advice="see whether the disk is well"
+            f"the disk below {self._spec.directory} did not answer in time",
+            advice="see whether the disk is well",
+            reason="time-out",
         )
-
-
-def _proven_key(csr: bytes) -> CertificatePublicKeyTypes:
-    """Return the public key of a CSR whose signature shows that its maker holds the private half."""
-    try:
-        request = x509.load_der_x509_csr(csr)
-        if request.is_signature_valid:
-            return request.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        why = f"it cannot be read: {error}"
-    else:
-        why = "its signature is not that of its key"
-    raise IssuerRefusedError(f"the local CA refuses the CSR: {why}", advice="have a new key made")
-
-
-def _end(now: datetime, lifetime: timedelta, authority: Authority) -> tuple[datetime, tuple[str, ...]]:
-    """Return when a leaf ends, and what there is to remark on it."""
-    last = min(authority.root.not_after, authority.intermediate.certificate.not_after)
-    if last <= now:
-        raise IssuerRefusedError(
-            f"the local CA ended on {last:%Y-%m-%d}",
-            advice="move its folder away to have a new one made, which every truststore must learn first",
-        )
-    # Certificates count whole seconds; a begun one is given in full, so that the lifetime is kept.
-    end = (now + lifetime + timedelta(microseconds=999_999)).replace(microsecond=0)
-    if end <= last:
-        return end, ()
-    return last, (f"the leaf ends on {last:%Y-%m-%d} with the local CA itself, before the lifetime asked for",)
-
-
-def _leaf(
-    request: Request, key: CertificatePublicKeyTypes, now: datetime, end: datetime, authority: Authority
-) -> x509.CertificateBuilder:
-    """Return all of a leaf (RFC 5280, 4.2) but keys, issuer and serial number."""
-    begin = max((now - BACKDATED).replace(microsecond=0), authority.intermediate.certificate.not_before)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(request.subject)
-        .not_valid_before(begin)
-        .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(key_usage(encipherment=isinstance(key, rsa.RSAPublicKey)), critical=True)
-    )
-    if request.usages:
-        oids = [ObjectIdentifier(EXTENDED_KEY_USAGE[usage]) for usage in sorted(request.usages)]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
-    if request.sans:
-        # RFC 5280, 4.2.1.6: with an empty subject the names are all there is.
-        builder = builder.add_extension(san_extension(request.sans), critical=not request.subject.rdns)
-    return builder

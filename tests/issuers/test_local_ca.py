@@ -5,50 +5,29 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from agent.core.configuration import LocalCaSpec
 from agent.core.identity import KeyAlgorithm, mismatches
 from agent.errors import IssuerRefusedError, IssuerUnavailableError, TrustError
-from agent.issuers.authority import AuthorityFolder
-from agent.issuers.local_ca import LocalCa
+from tests.issuers.local_cas import WITHIN, YEAR, Clock, files, folder, issue, local_ca, note
 from tests.issuers.pendings import make_pending
 from tests.material import NOW, make_key, make_request
-from tests.tools import need
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.core.generation import Issued
-
-REPOSITORY = Path(__file__).parents[2]
-WITHIN = timedelta(seconds=20)
-YEAR = timedelta(days=365)
-
-
-def local_ca(directory: Path, now: datetime = NOW, *, read_only: bool = False) -> LocalCa:
-    """Return the CA below a folder, at a moment."""
-    return LocalCa(LocalCaSpec("local", directory), lambda: now, read_only=read_only)
-
-
-def files(directory: Path) -> dict[str, bytes]:
-    """Return every file of a folder but the lock."""
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != ".lock"}
 
 
 async def test_issue_answers_with_leaf_and_intermediate(tmp_path: Path) -> None:
     """The chain runs leaf, intermediate, root; the root is the anchor and is left out of the answer."""
     ca = local_ca(tmp_path / "ca")
-    issued = await ca.issue(make_pending(), within=WITHIN)
+    issued = await issue(ca)
     (root,) = await ca.anchors()
     leaf, intermediate = issued.certificates
     leaf.x509.verify_directly_issued_by(intermediate.x509)
@@ -63,7 +42,7 @@ async def test_issue_gives_what_was_asked(tmp_path: Path, algorithm: KeyAlgorith
     """Subject, SANs, usages and key are those of the request; the key usage fits the key."""
     request = make_request(uri=("spiffe://example.com/kafka1",), ip=("127.0.0.1", "::1"), key=algorithm)
     pending = make_pending(request)
-    leaf = (await local_ca(tmp_path).issue(pending, within=WITHIN)).certificates[0]
+    leaf = (await issue(local_ca(tmp_path), pending)).certificates[0]
     assert mismatches(leaf, request) == ()
     assert leaf.public_key == pending.public_key
     assert set(leaf.extended_key_usage or ()) == {
@@ -77,7 +56,7 @@ async def test_issue_gives_what_was_asked(tmp_path: Path, algorithm: KeyAlgorith
 async def test_issue_takes_the_names_of_the_request_and_not_of_the_csr(tmp_path: Path) -> None:
     """Of the CSR only the key counts: who holds one cannot have other names signed with it."""
     pending = make_pending(make_request(dns=("other.example.com",)))
-    leaf = (await local_ca(tmp_path).issue(replace(pending, request=make_request()), within=WITHIN)).certificates[0]
+    leaf = (await issue(local_ca(tmp_path), replace(pending, request=make_request()))).certificates[0]
     assert leaf.sans == make_request().sans
 
 
@@ -85,16 +64,14 @@ async def test_issue_takes_the_names_of_the_request_and_not_of_the_csr(tmp_path:
 async def test_issue_keeps_the_whole_lifetime(tmp_path: Path, lifetime: timedelta) -> None:
     """The leaf begins a minute ago and ends a lifetime from now, however short that is."""
     now = NOW + timedelta(microseconds=300_000)
-    leaf = (
-        await local_ca(tmp_path, now).issue(make_pending(make_request(lifetime=lifetime)), within=WITHIN)
-    ).certificates[0]
+    leaf = (await issue(local_ca(tmp_path, now), make_pending(make_request(lifetime=lifetime)))).certificates[0]
     assert timedelta() <= leaf.not_after - (now + lifetime) < timedelta(seconds=1)
     assert leaf.not_before == NOW - timedelta(minutes=1)
 
 
 async def test_issue_never_outlives_the_ca(tmp_path: Path) -> None:
     """A lifetime beyond the CA's own end is cut there, and that is remarked on."""
-    issued = await local_ca(tmp_path).issue(make_pending(make_request(lifetime=20 * YEAR)), within=WITHIN)
+    issued = await issue(local_ca(tmp_path), make_pending(make_request(lifetime=20 * YEAR)))
     leaf, intermediate = issued.certificates
     assert leaf.not_after == intermediate.not_after
     assert "ends on" in issued.remarks[0]
@@ -102,23 +79,23 @@ async def test_issue_never_outlives_the_ca(tmp_path: Path) -> None:
 
 async def test_ca_is_kept_over_restarts(tmp_path: Path) -> None:
     """A second agent on the same folder has the same anchor and the same intermediate."""
-    first = await local_ca(tmp_path).issue(make_pending(), within=WITHIN)
+    first = await issue(local_ca(tmp_path))
     before = files(tmp_path)
-    second = await local_ca(tmp_path).issue(make_pending(), within=WITHIN)
+    second = await issue(local_ca(tmp_path))
     assert first.certificates[1] == second.certificates[1]
     assert files(tmp_path) == before
 
 
 async def test_ca_makes_a_new_intermediate_in_the_last_fifth_of_its_life(tmp_path: Path) -> None:
     """The anchor stays, so that nobody has to learn a new one; also an agent that runs all the time sees it."""
-    now = [NOW]
-    ca = LocalCa(LocalCaSpec("local", tmp_path), lambda: now[0])
-    before = await ca.issue(make_pending(), within=WITHIN)
+    clock = Clock()
+    ca = local_ca(tmp_path, clock)
+    before = await issue(ca)
     anchors = await ca.anchors()
-    now[0] = NOW + 3.9 * YEAR
-    assert (await ca.issue(make_pending(), within=WITHIN)).certificates[1] == before.certificates[1]
-    now[0] = NOW + 4.1 * YEAR
-    after = await ca.issue(make_pending(), within=WITHIN)
+    clock.now = NOW + 3.9 * YEAR
+    assert (await issue(ca)).certificates[1] == before.certificates[1]
+    clock.now = NOW + 4.1 * YEAR
+    after = await issue(ca)
     assert after.certificates[1] != before.certificates[1]
     assert after.certificates[1].not_after > NOW + 9 * YEAR
     assert await ca.anchors() == anchors
@@ -128,28 +105,16 @@ async def test_ca_that_has_ended_refuses(tmp_path: Path) -> None:
     """Ten years on there is no leaf that anybody would take, and the advice says what to do."""
     await local_ca(tmp_path).anchors()
     with pytest.raises(IssuerRefusedError) as caught:
-        await local_ca(tmp_path, NOW + 11 * YEAR).issue(make_pending(), within=WITHIN)
+        await issue(local_ca(tmp_path, NOW + 11 * YEAR))
     assert "ended on 2036-11-" in caught.value.what
-    assert "new one" in caught.value.advice
-
-
-async def test_files_are_for_the_agents_user_alone(tmp_path: Path) -> None:
-    """The folder is 0700, each file 0600, whatever the umask."""
-    before = os.umask(0)
-    try:
-        await local_ca(tmp_path / "deep" / "ca").anchors()
-    finally:
-        os.umask(before)
-    folder = tmp_path / "deep" / "ca"
-    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert modes == {".lock": 0o600, "root.pem": 0o600, "intermediate.pem": 0o600}
+    assert "cert-agent local-ca rotate" in caught.value.advice
+    assert caught.value.reason == "authority"
 
 
 async def test_two_agents_at_once_make_one_ca(tmp_path: Path) -> None:
     """Sixteen first uses at the same time have one anchor and one intermediate between them."""
     cas = [local_ca(tmp_path / "ca") for _ in range(16)]
-    answers: list[Issued] = await asyncio.gather(*(ca.issue(make_pending(), within=WITHIN) for ca in cas))
+    answers: list[Issued] = await asyncio.gather(*(issue(ca) for ca in cas))
     anchors = await asyncio.gather(*(ca.anchors() for ca in cas))
     assert len({answer.certificates[1].fingerprint for answer in answers}) == 1
     assert len({anchor.fingerprint for (anchor,) in anchors}) == 1
@@ -160,10 +125,11 @@ async def test_ca_locked_by_another_process_is_tried_again(tmp_path: Path) -> No
     lock = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     ca = local_ca(tmp_path)
-    with pytest.raises(IssuerUnavailableError):
-        await ca.issue(make_pending(), within=timedelta(milliseconds=200))
+    with pytest.raises(IssuerUnavailableError) as caught:
+        await ca.issue(make_pending(), note=note, within=timedelta(milliseconds=200))
+    assert caught.value.reason == "time-out"
     os.close(lock)
-    assert len((await ca.issue(make_pending(), within=WITHIN)).certificates) == 2
+    assert len((await issue(ca)).certificates) == 2
 
 
 async def test_ca_that_lacks_its_intermediate_makes_one_from_its_root(tmp_path: Path) -> None:
@@ -194,7 +160,7 @@ async def test_corrupt_file_is_told_and_left(tmp_path: Path, name: str, content:
     (tmp_path / name).write_bytes(content)
     before = files(tmp_path)
     with pytest.raises(IssuerRefusedError) as caught:
-        await local_ca(tmp_path).issue(make_pending(), within=WITHIN)
+        await issue(local_ca(tmp_path))
     assert str(tmp_path / name) in caught.value.what
     assert "restore it from a backup" in caught.value.advice
     with pytest.raises(TrustError):
@@ -209,7 +175,7 @@ async def test_truncated_file_is_told(tmp_path: Path, cut: int) -> None:
     content = (tmp_path / "root.pem").read_bytes()
     (tmp_path / "root.pem").write_bytes(content[: len(content) * cut // 4])
     with pytest.raises(IssuerRefusedError, match=r"root\.pem cannot be used"):
-        await local_ca(tmp_path).issue(make_pending(), within=WITHIN)
+        await issue(local_ca(tmp_path))
 
 
 async def test_files_of_two_cas_are_told_apart(tmp_path: Path) -> None:
@@ -218,7 +184,7 @@ async def test_files_of_two_cas_are_told_apart(tmp_path: Path) -> None:
     await local_ca(tmp_path / "b").anchors()
     (tmp_path / "a" / "intermediate.pem").write_bytes((tmp_path / "b" / "intermediate.pem").read_bytes())
     with pytest.raises(IssuerRefusedError, match="not signed by the root beside it"):
-        await local_ca(tmp_path / "a").issue(make_pending(), within=WITHIN)
+        await issue(local_ca(tmp_path / "a"))
 
 
 async def test_running_agent_sees_that_the_ca_was_replaced(tmp_path: Path) -> None:
@@ -235,7 +201,7 @@ async def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A file where the folder should be: tried again, with advice, and no traceback."""
     (tmp_path / "ca").write_text("in the way")
     with pytest.raises(IssuerUnavailableError) as caught:
-        await local_ca(tmp_path / "ca" / "deep").issue(make_pending(), within=WITHIN)
+        await issue(local_ca(tmp_path / "ca" / "deep"))
     assert "folder that it can write" in caught.value.diagnosis() or "own the folder" in caught.value.diagnosis()
 
 
@@ -252,7 +218,7 @@ async def test_read_only_ca_makes_nothing(tmp_path: Path) -> None:
 async def test_csr_that_is_none_is_refused(tmp_path: Path, csr: bytes) -> None:
     """Bytes that are no CSR are told as such."""
     with pytest.raises(IssuerRefusedError, match="CSR: it cannot be read"):
-        await local_ca(tmp_path).issue(replace(make_pending(), csr=csr), within=WITHIN)
+        await issue(local_ca(tmp_path), replace(make_pending(), csr=csr))
 
 
 async def test_csr_with_a_wrong_signature_is_refused(tmp_path: Path) -> None:
@@ -260,56 +226,29 @@ async def test_csr_with_a_wrong_signature_is_refused(tmp_path: Path) -> None:
     pending = make_pending(key=make_key())
     broken = pending.csr[:-1] + bytes([pending.csr[-1] ^ 1])
     with pytest.raises(IssuerRefusedError, match="signature is not that of its key"):
-        await local_ca(tmp_path).issue(replace(pending, csr=broken), within=WITHIN)
+        await issue(local_ca(tmp_path), replace(pending, csr=broken))
 
 
 def test_authority_does_not_show_its_keys(tmp_path: Path) -> None:
     """The representation of a CA in memory holds no key."""
-    authority = AuthorityFolder(tmp_path, "local").make(NOW, within=WITHIN)
+    authority = folder(tmp_path).make(NOW, within=WITHIN)
     assert "key" not in repr(authority)
 
 
-@pytest.mark.slow
-async def test_openssl_accepts_the_chain_strictly(tmp_path: Path) -> None:
-    """OpenSSL finds nothing to complain of, by the letter of RFC 5280, for a server and for a client."""
-    openssl = need("openssl")
-    ca = local_ca(tmp_path, datetime.now(UTC))
-    issued = await ca.issue(make_pending(), within=WITHIN)
-    for name, certificate in zip(
-        ("leaf", "between", "root"), (*issued.certificates, *(await ca.anchors())), strict=True
-    ):
-        (tmp_path / f"{name}.crt").write_bytes(certificate.x509.public_bytes(Encoding.PEM))
-    for purpose in ("sslserver", "sslclient"):
-        command = [openssl, "verify", "-x509_strict", "-purpose", purpose, "-CAfile", "root.crt"]
-        command += ["-untrusted", "between.crt", "leaf.crt"]
-        await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, check=True, capture_output=True)
-
-
-@pytest.mark.slow
-def test_kill_at_any_moment_leaves_no_half_ca(tmp_path: Path) -> None:
-    """Killed at thirty moments of its first use, the next process has a whole CA every time."""
-    script = (
-        "import sys, pathlib, datetime\n"
-        "from agent.issuers.authority import AuthorityFolder\n"
-        "folder = AuthorityFolder(pathlib.Path(sys.argv[1]), 'local')\n"
-        "print('go', flush=True)\n"
-        "folder.make(datetime.datetime.now(datetime.UTC), within=datetime.timedelta(seconds=5))\n"
-        "print('done', flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    for number in range(30):
-        directory = tmp_path / str(number)
-        with subprocess.Popen(
-            [sys.executable, "-B", "-c", script, str(directory)],
-            cwd=REPOSITORY,
-            env={"PYTHONPATH": "."},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        ) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(number * 0.0004)
-            process.send_signal(signal.SIGKILL)
-        authority = AuthorityFolder(directory, "local").make(datetime.now(UTC), within=WITHIN)
-        authority.intermediate.certificate.x509.verify_directly_issued_by(authority.root.x509)
-        assert sorted(files(directory)) == ["intermediate.pem", "root.pem"]
+async def test_folder_that_cannot_be_written_issues_until_the_ca_ends(tmp_path: Path) -> None:
+    """A new intermediate is due and the disk does not take it: leaves are given meanwhile, and status tells."""
+    clock = Clock()
+    ca = local_ca(tmp_path, clock)
+    before = await issue(ca)
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").mkdir()
+    clock.now = NOW + 4.5 * YEAR
+    assert (await issue(ca)).certificates[1] == before.certificates[1]
+    assert "due to be made anew: cannot write the local CA" in ca.status().remarks[-1]
+    clock.now = NOW + 5.1 * YEAR
+    with pytest.raises(IssuerUnavailableError) as caught:
+        await issue(ca)
+    assert caught.value.reason == "disk"
+    (tmp_path / ".lock").rmdir()
+    await issue(ca)
+    assert ca.status().remarks == ()
