@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
-    from agent.core.configuration import Secret
+    from agent.core.secret import Secret
 
 LARGEST_SECRET = 64 * 1024
 """Bytes; a file that is larger is no password or token."""

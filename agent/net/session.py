@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from agent.net.tls import client_context
+from agent.net.tls import Shown, showing_context
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from agent.core.issuer_spec import KeyPair
 
 LARGEST_ANSWER = 1024 * 1024
 """Bytes of a body; more are not read."""
@@ -34,7 +35,14 @@ LONGEST_RETRY_AFTER = timedelta(days=7)
 
 
 class CallError(Exception):
-    """A call had no answer: its text says why, and names neither headers nor body of the request."""
+    """A call had no answer: its text says why, and names neither headers nor body of the request.
+
+    `reason` is its sort: `network`, `TLS`, `time-out` or `malformed answer`.
+    """
+
+    def __init__(self, what: str, *, reason: str = "network") -> None:
+        super().__init__(what)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +54,46 @@ class Answer:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    """A context, what it shows, and the files that it was made of as they were."""
+
+    stamp: object
+    context: ssl.SSLContext
+    shown: Shown
+
+    def holds(self, stamp: object, now: datetime) -> bool:
+        certificate = self.shown.certificate
+        return self.stamp == stamp and (certificate is None or now < certificate.not_after)
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
 class Session:
     """A lean HTTP client of one server or cluster: no cookies, no proxies of the environment, no redirects.
 
-    `ca_file` is read again when it changes; `server_name` is what the certificate must name
-    instead of the address's host.
+    `server_name` is what the certificate must name instead of the address's host. The first of
+    `client_certificates` that can be used is shown to whoever asks for one. The files of both and
+    of CAs are read again when they change.
     """
 
-    def __init__(self, *, ca_file: Path | None = None, server_name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None = None,
+        server_name: str | None = None,
+        client_certificates: Sequence[KeyPair] = (),
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._ca_file = ca_file
         self._server_name = server_name
+        self._client_certificates = tuple(client_certificates)
+        self._clock = clock
         self._client: aiohttp.ClientSession | None = None
-        self._tls: tuple[object, ssl.SSLContext] | None = None
+        self._tls: _Tls | None = None
         self._tls_turn = asyncio.Lock()
 
     async def call(
@@ -76,21 +112,28 @@ class Session:
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             # A system's bundle may have been renewed since it was read.
             self._tls = None
-            raise CallError(f"TLS failed: {_reason(error)}") from None
+            raise CallError(f"TLS failed: {_reason(error)}", reason="TLS") from None
         except aiohttp.ClientConnectorError as error:
             raise CallError(f"cannot connect: {error.os_error.strerror or error.os_error}") from None
         except aiohttp.ServerDisconnectedError:
             raise CallError("it closed the connection without an answer") from None
         except aiohttp.ClientResponseError:
-            raise CallError("it did not answer in HTTP") from None
+            raise CallError("it did not answer in HTTP", reason="malformed answer") from None
         except aiohttp.ClientPayloadError:
             raise CallError("its answer broke off") from None
         except aiohttp.ConnectionTimeoutError:
-            raise CallError("no connection in time") from None
+            raise CallError("no connection in time", reason="time-out") from None
         except TimeoutError:
-            raise CallError(f"no answer within {within.total_seconds():.3g} s") from None
+            raise CallError(f"no answer within {within.total_seconds():.3g} s", reason="time-out") from None
         except (aiohttp.ClientError, OSError) as error:
+            alert = _alert(error)
+            if alert:  # TLS 1.3 tells of a client certificate that it wants only after the handshake.
+                raise CallError(f"TLS failed: {alert}", reason="TLS") from None
             raise CallError(f"the connection failed ({type(error).__name__})") from None
+
+    async def shown(self) -> Shown:
+        """Return the client certificate that would be shown now; raise `TrustError` for the file of CAs."""
+        return (await self._current_tls()).shown
 
     async def close(self) -> None:
         """Close every connection."""
@@ -99,7 +142,7 @@ class Session:
             self._client = None
 
     async def _call(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        tls = await self._context() if url.startswith("https:") else False
+        tls = (await self._current_tls()).context if url.startswith("https:") else False
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=KEEP_ALIVE),
@@ -121,21 +164,29 @@ class Session:
         ) as response:
             if (response.content_length or 0) > LARGEST_ANSWER:
                 response.close()
-                raise CallError(f"its answer is larger than {LARGEST_ANSWER} bytes")
+                raise CallError(f"its answer is larger than {LARGEST_ANSWER} bytes", reason="malformed answer")
             content = bytearray()
             async for piece in response.content.iter_any():
                 content += piece
                 if len(content) > LARGEST_ANSWER:
                     response.close()
-                    raise CallError(f"its answer is larger than {LARGEST_ANSWER} bytes")
+                    raise CallError(f"its answer is larger than {LARGEST_ANSWER} bytes", reason="malformed answer")
             return Answer(response.status, response.headers, bytes(content))
 
-    async def _context(self) -> ssl.SSLContext:
+    async def _current_tls(self) -> _Tls:
         async with self._tls_turn:
-            stamp = await asyncio.to_thread(_stamp, self._ca_file)
-            if self._tls is None or self._tls[0] != stamp:
-                self._tls = (stamp, await asyncio.to_thread(client_context, self._ca_file))
-            return self._tls[1]
+            stamp = await asyncio.to_thread(self._stamp)
+            now = self._clock()
+            if self._tls is None or not self._tls.holds(stamp, now):
+                made = await asyncio.to_thread(showing_context, self._ca_file, self._client_certificates, now)
+                self._tls = _Tls(stamp, *made)
+            return self._tls
+
+    def _stamp(self) -> tuple[object, ...]:
+        files = [self._ca_file]
+        for pair in self._client_certificates:
+            files += [pair.certificate, pair.key]
+        return tuple(map(_stamp, files))
 
 
 def retry_after(answer: Answer, now: datetime) -> timedelta | None:
@@ -167,3 +218,15 @@ def _reason(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConne
     cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error.os_error
     phrase = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or type(cause).__name__
     return str(phrase)
+
+
+def _alert(error: BaseException) -> str:
+    """Return OpenSSL's phrase, if it is what ended a connection that stood."""
+    seen: BaseException | None = error
+    for _ in range(5):
+        if seen is None:
+            break
+        if isinstance(seen, ssl.SSLError):
+            return str(seen.reason or "") or "an alert"
+        seen = seen.__cause__ or seen.__context__
+    return ""

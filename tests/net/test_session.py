@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import time
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.issuer_spec import KeyPair
 from agent.errors import TrustError
+from agent.keystores import pem, private_key
 from agent.net.session import LARGEST_ANSWER, LONGEST_RETRY_AFTER, Answer, CallError, Session, retry_after
-from tests.material import NOW
+from tests.material import NOW, Ca, make_key, make_request
 from tests.servers.hostile import answers, drips, floods, hangs, hostile, sends
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
 WITHIN = timedelta(seconds=5)
+DAY = timedelta(days=1)
 
 
 async def call(url: str, *, within: timedelta = WITHIN) -> Answer:
@@ -118,6 +129,112 @@ async def test_call_without_its_ca_file_raises_trust_error(tmp_path: object) -> 
     with pytest.raises(TrustError, match=r"ca\.pem: No such file"):
         await session.call("GET", "https://127.0.0.1:9", headers={}, within=WITHIN)
     await session.close()
+
+
+def server_context(directory: Path, ca: Ca) -> ssl.SSLContext:
+    """Return the context of a server that wants a certificate of the CA, which is written to `ca.pem`."""
+    key, now = make_key(), datetime.now(UTC)
+    leaf = ca.leaf(make_request("CN=server", dns=("localhost",)), key, not_before=now, not_after=now + DAY)
+    (directory / "server.pem").write_bytes(pem.encode((leaf,)) + private_key.to_pem(key))
+    (directory / "ca.pem").write_bytes(pem.encode((ca.certificate,)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem")
+    context.load_verify_locations(directory / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@asynccontextmanager
+async def mutual(directory: Path, ca: Ca) -> AsyncIterator[tuple[str, list[str]]]:
+    """Serve HTTPS to whoever shows a certificate of the CA; return the address and the names that were shown."""
+    context = server_context(directory, ca)
+    names: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                subject = dict(part[0] for part in writer.get_extra_info("peercert")["subject"])
+                names.append(subject["commonName"])
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}", names
+    finally:
+        server.close()
+
+
+def client_pair(ca: Ca, directory: Path, name: str, lasts: timedelta = DAY) -> KeyPair:
+    """Write a client's certificate and key, both at once for who looks between two calls."""
+    key, now = make_key(), datetime.now(UTC)
+    leaf = ca.leaf(make_request(f"CN={name}"), key, not_before=now - DAY, not_after=now + lasts)
+    directory.mkdir(exist_ok=True)
+    (directory / "cert.pem").write_bytes(pem.encode((leaf,)))
+    (directory / "key.pem").write_bytes(private_key.to_pem(key))
+    return KeyPair(directory / "cert.pem", directory / "key.pem")
+
+
+async def test_client_certificate_is_shown_and_followed_when_it_changes(tmp_path: Path) -> None:
+    """The first that can be used; a new one in its place, or the end of one, means another from the next call on."""
+    now = datetime.now(UTC)
+    ca = Ca.root(not_before=now - DAY, not_after=now + DAY)
+    spare = client_pair(ca, tmp_path / "spare", "spare")
+    own = KeyPair(tmp_path / "own" / "cert.pem", tmp_path / "own" / "key.pem")
+    moments = [now]
+    async with mutual(tmp_path, ca) as (address, names):
+        session = Session(ca_file=tmp_path / "ca.pem", client_certificates=(own, spare), clock=lambda: moments[-1])
+        for name in ("", "first", "second"):
+            if name:
+                client_pair(ca, tmp_path / "own", name, timedelta(hours=1))
+            for _ in range(2):
+                assert (await session.call("GET", address, headers={}, within=WITHIN)).status == 204
+        moments.append(now + timedelta(hours=2))
+        await session.call("GET", address, headers={}, within=WITHIN)
+        shown = await session.shown()
+        await session.close()
+    assert names == ["spare"] * 2 + ["first"] * 2 + ["second"] * 2 + ["spare"]
+    assert shown.certificate is not None
+    assert "expired" in shown.troubles[0]
+
+
+async def test_server_that_wants_another_certificate_is_told_as_that(tmp_path: Path) -> None:
+    """None, and one that it does not trust: OpenSSL's word for it, which TLS 1.3 sends after the handshake."""
+    now = datetime.now(UTC)
+    ca = Ca.root(not_before=now - DAY, not_after=now + DAY)
+    stranger = client_pair(
+        Ca.root(not_before=now - DAY, not_after=now + DAY, name="CN=Stranger"), tmp_path / "stranger", "x"
+    )
+    context = server_context(tmp_path, ca)
+    for pairs, alert in (((), "CERTIFICATE_REQUIRED"), ((stranger,), "UNKNOWN_CA")):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            # asyncio's own server drops the alert that says what is wrong; Vault's does not.
+            refusal = asyncio.ensure_future(asyncio.to_thread(refuse, server, context))
+            session = Session(ca_file=tmp_path / "ca.pem", client_certificates=pairs)
+            with pytest.raises(CallError, match=f"TLS failed: .*{alert}") as caught:
+                # aiohttp itself makes a GET that failed once more.
+                await session.call("POST", f"https://localhost:{server.getsockname()[1]}", headers={}, within=WITHIN)
+            await session.close()
+            await refusal
+        assert caught.value.reason == "TLS"
+
+
+def refuse(server: socket.socket, context: ssl.SSLContext) -> None:
+    """Take one connection, fail its handshake, and read on until the client has gone: a reset would eat the alert."""
+    connection, _ = server.accept()
+    with connection.dup() as beneath, suppress(ssl.SSLError):
+        wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        wrapped.settimeout(5)
+        with wrapped:
+            try:
+                wrapped.do_handshake()
+            finally:
+                beneath.settimeout(5)
+                while beneath.recv(4096):
+                    pass
 
 
 def answer_with(value: str) -> Answer:
