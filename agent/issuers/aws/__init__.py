@@ -1,0 +1,1 @@
+"""AWS Private CA, and who the agent is at AWS."""

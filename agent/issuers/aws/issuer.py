@@ -1,0 +1,294 @@
+"""AWS Private CA: a CSR is ordered, waited for, and paid for once.
+
+Before the call that is paid for stands on disk that it is made (`Order.asked_at`), and the
+certificate's ARN before it is first asked for: after a crash, a time-out or a throttle the next
+call picks up there. An idempotency token makes a repeated `IssueCertificate` one certificate for
+five minutes; after that nobody can tell whether the first one issued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from agent.core.generation import Issued, Order
+from agent.core.issuer_spec import InDoubt
+from agent.core.issuer_status import IssuerStatus
+from agent.errors import (
+    IssuanceError,
+    IssuerRefusedError,
+    IssuerUnavailableError,
+    OrderLostError,
+    TrustError,
+)
+from agent.issuers.aws.authority import Authority, read_authority, read_chain
+from agent.issuers.aws.client import PcaClient
+from agent.issuers.aws.template import passthrough, template_arn
+from agent.issuers.aws.validity import validity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from agent.core.certificate import Certificate
+    from agent.core.generation import Pending
+    from agent.core.identity import Request
+    from agent.core.issuer_spec import AwsPcaSpec
+    from agent.core.issuer_status import Examined
+    from agent.ports import Note
+
+REMEMBERED = timedelta(minutes=4, seconds=45)
+"""How long after a call its token is sure to make a repeated one the same certificate: five minutes, less a margin."""
+
+POLLS = (0.3, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
+"""Seconds before each look for the certificate; the last again and again. It takes a second or two as a rule."""
+
+FRESH = timedelta(minutes=5)
+"""How long what is known of the CA holds."""
+
+
+class AwsPca:
+    """A CA of AWS Private CA; calls of all identities go through one queue."""
+
+    def __init__(self, spec: AwsPcaSpec, clock: Callable[[], datetime]) -> None:
+        self._spec = spec
+        self._clock = clock
+        self._client = PcaClient(spec)
+        self._looking = asyncio.Lock()
+        self._known: tuple[Authority, datetime] | None = None
+        self._describes = True
+        self._receipts: dict[str, str] = {}
+        self._imported_anew: datetime | None = None
+        self._trouble: IssuanceError | None = None
+        self._asked_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that the settings give it."""
+        return self._spec.name
+
+    async def issue(self, pending: Pending, *, note: Note, within: timedelta) -> Issued:
+        """Order the certificate, unless the order stands already, and wait for it.
+
+        Raise `IssuerUnavailableError` with the order on disk when there is no answer yet.
+        """
+        end = self._end(within)
+        order = pending.order
+        receipt = self._receipts.get(pending.token) or order.receipt
+        remarks: tuple[str, ...] = ()
+        if receipt and not receipt.startswith(f"{self._spec.authority}/"):
+            receipt, order = "", Order()  # of another CA, which stood under this name before
+        if not receipt:
+            receipt, remarks = await self._order(pending, order, note, end)
+        try:
+            certificates = await self._collect(receipt, end)
+        except OrderLostError:
+            self._receipts.pop(pending.token, None)
+            raise
+        self._receipts.pop(pending.token, None)
+        return Issued(certificates, self._clock(), (*remarks, *self._remarks(certificates[0], pending.request)))
+
+    async def anchors(self) -> tuple[Certificate, ...]:
+        """Return the self-signed certificates of the CA's chain, the root's own as a rule."""
+        try:
+            authority = await self.authority(self._end(self._spec.within), fresh=True)
+        except IssuanceError as error:
+            raise TrustError(error.what, advice=error.advice) from error
+        if not authority.anchors:
+            raise TrustError(
+                f"the chain of {self._spec.authority} holds no self-signed certificate",
+                advice="import the CA's certificate with its whole chain, or name the root's file in `trust` and"
+                " `peer_trust` instead of this issuer",
+            )
+        return authority.anchors
+
+    async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:
+        """Revoke a leaf as superseded; one that is revoked already is well."""
+        serial = f"{leaf.serial_number:x}"
+        serial = serial.zfill(len(serial) + len(serial) % 2)
+        pairs = ":".join(serial[at : at + 2] for at in range(0, len(serial), 2))
+        try:
+            await self._call(
+                "revoke_certificate", self._end(within), CertificateSerial=pairs, RevocationReason="SUPERSEDED"
+            )
+        except IssuerRefusedError as error:
+            if "RequestAlreadyProcessedException" not in error.what:
+                raise
+
+    async def tend(self) -> timedelta | None:
+        """Nothing is to be tended: credentials are refreshed by the call that needs them."""
+        return None
+
+    async def examine(self, requests: Sequence[Request]) -> tuple[Examined, ...]:
+        """Ask AWS whether credentials, rights, template and CA will do; nothing is issued."""
+        from agent.issuers.aws.examine import examine
+
+        return await examine(self, self._client, self._spec, requests, self._clock(), self._end(self._spec.within))
+
+    def status(self) -> IssuerStatus:
+        """Return how the CA was when it was last spoken to."""
+        authority = self._known[0] if self._known else None
+        remarks = []
+        if self._imported_anew is not None:
+            remarks.append(f"the CA's certificate was imported anew, seen at {self._imported_anew:%Y-%m-%d %H:%M:%SZ}")
+        if authority is not None and authority.state not in ("", "ACTIVE"):
+            remarks.append(f"the CA is {authority.state}")
+        return IssuerStatus(
+            name=self._spec.name,
+            kind="aws_pca",
+            trouble=self._trouble.diagnosis() if self._trouble else "",
+            reason=self._trouble.reason if self._trouble else "",
+            asked_at=self._asked_at,
+            authority=authority.certificate if authority else None,
+            remarks=tuple(remarks),
+        )
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        await self._client.close()
+
+    async def authority(self, end: float, *, fresh: bool = False) -> Authority:
+        """Return what is known of the CA, asked anew after five minutes or when it is to be fresh."""
+        async with self._looking:
+            known = self._known
+            if known is not None and not fresh and self._clock() - known[1] < FRESH:
+                return known[0]
+            certificate = await self._call("get_certificate_authority_certificate", end)
+            found = read_authority(certificate, await self._described(end))
+            if known is not None and known[0].certificate != found.certificate:
+                self._imported_anew = self._clock()
+            self._known = (found, self._clock())
+            return found
+
+    # --- ordering --------------------------------------------------------------------------
+
+    async def _order(self, pending: Pending, order: Order, note: Note, end: float) -> tuple[str, tuple[str, ...]]:
+        """Have the certificate issued; return its ARN, which is on disk, and what there is to remark."""
+        now = self._clock()
+        remarks: tuple[str, ...] = ()
+        # An order from the future was noted by a wrong clock, and may be any age.
+        if order.asked_at is not None and not order.asked_at <= now < order.asked_at + REMEMBERED:
+            since = f"{order.asked_at:%Y-%m-%d %H:%M:%SZ}"
+            if self._spec.in_doubt is InDoubt.ASK:
+                raise IssuerRefusedError(
+                    f"nobody can tell whether the order of {since} became a certificate, and it is not ordered anew",
+                    advice="see the CA's audit report; `cert-agent renew` orders anew, and so does `in_doubt: reissue`",
+                    reason="in doubt",
+                )
+            lost = "a certificate may have been issued and paid for that nobody has"
+            remarks = (f"the order of {since} had no answer and was placed anew: {lost}",)
+            order = Order()
+        # A repeated call asks for the very same: its end, too, counts from the first.
+        parameters, shortened = await self._parameters(pending, order.asked_at or now, end)
+        if order.asked_at is None:
+            await note(Order(asked_at=now))
+        try:
+            answer = await self._call("issue_certificate", end, **parameters)
+        except IssuanceError as error:
+            if order.asked_at is None and _is_without_effect(error):
+                await note(Order())
+            raise
+        receipt = answer.get("CertificateArn")
+        if not isinstance(receipt, str) or not receipt.startswith(f"{self._spec.authority}/certificate/"):
+            raise IssuerUnavailableError(
+                "AWS took the order and named no certificate of this CA",
+                advice="see what answers at the endpoint",
+                reason="malformed answer",
+            )
+        self._receipts[pending.token] = receipt
+        await note(Order(asked_at=order.asked_at or now, receipt=receipt))
+        return receipt, (*remarks, *shortened)
+
+    async def _parameters(self, pending: Pending, now: datetime, end: float) -> tuple[dict[str, Any], tuple[str, ...]]:
+        request, spec = pending.request, self._spec
+        authority = await self.authority(end)
+        algorithm = spec.signing_algorithm or authority.algorithm
+        if not algorithm:
+            raise IssuerRefusedError(
+                f"the CA's key is of type {authority.certificate.key_type}, for which the agent knows no algorithm",
+                advice="write `signing_algorithm`",
+                reason="authority",
+            )
+        wanted = validity(request.lifetime, now, authority.end, spec.near_end, short_lived=authority.short_lived)
+        template = template_arn(request, spec.template, spec.partition)
+        parameters: dict[str, Any] = {
+            "Csr": x509.load_der_x509_csr(pending.csr).public_bytes(Encoding.PEM),
+            "SigningAlgorithm": algorithm,
+            "TemplateArn": template,
+            "Validity": wanted.parameter(),
+            "IdempotencyToken": pending.token[:36],
+        }
+        passed = passthrough(request, template)
+        if passed is not None:
+            parameters["ApiPassthrough"] = passed
+        return parameters, wanted.remarks
+
+    async def _collect(self, receipt: str, end: float) -> tuple[Certificate, ...]:
+        """Wait for an ordered certificate; throttles and `in progress` are waited out here, never by a new order."""
+        loop = asyncio.get_running_loop()
+        for attempt in range(10_000):
+            pause = POLLS[min(attempt, len(POLLS) - 1)]
+            if loop.time() + pause >= end:
+                break
+            await asyncio.sleep(pause)
+            try:
+                answer = await self._call("get_certificate", end, CertificateArn=receipt)
+            except IssuerUnavailableError as error:
+                if error.reason not in ("in progress", "throttled", "server"):
+                    raise
+                continue
+            return read_chain([answer.get("Certificate"), answer.get("CertificateChain")])
+        raise IssuerUnavailableError(
+            f"AWS has not issued {receipt.rpartition('/')[2]} in the time that there was",
+            advice="the order stands, and the certificate is asked for again",
+            reason="in progress",
+        )
+
+    def _remarks(self, leaf: Certificate, request: Request) -> tuple[str, ...]:
+        """Tell what the service made otherwise than it was asked and no proof refutes."""
+        short = self._clock() + request.lifetime - leaf.not_after
+        if self._known is None or short <= max(timedelta(minutes=1), request.lifetime / 100):
+            return ()
+        if leaf.not_after >= self._known[0].end - timedelta(minutes=1):
+            return ()  # told when it was ordered
+        return (f"the leaf ends {short} earlier than was asked for",)
+
+    # --- calls -----------------------------------------------------------------------------
+
+    async def _described(self, end: float) -> dict[str, Any] | None:
+        """Ask for state and mode of the CA, unless that right is missing, which only says less."""
+        if not self._describes:
+            return None
+        try:
+            return await self._call("describe_certificate_authority", end)
+        except IssuerRefusedError as error:
+            if error.reason != "access denied":
+                raise
+            self._describes = False
+            self._trouble = None
+            return None
+
+    async def _call(self, operation: str, end: float, **parameters: Any) -> dict[str, Any]:
+        try:
+            answer = await self._client.call(
+                operation, end=end, CertificateAuthorityArn=self._spec.authority, **parameters
+            )
+        except IssuanceError as error:
+            self._asked_at = self._clock()
+            if error.reason not in ("in progress", "queue"):
+                self._trouble = error
+            raise
+        self._asked_at, self._trouble = self._clock(), None
+        return answer
+
+    def _end(self, within: timedelta) -> float:
+        return asyncio.get_running_loop().time() + within.total_seconds()
+
+
+def _is_without_effect(error: IssuanceError) -> bool:
+    """Whether a failed order is known to have issued nothing: the service said no, or was not asked."""
+    return isinstance(error, IssuerRefusedError) or error.reason in ("throttled", "credentials", "queue", "unreachable")
