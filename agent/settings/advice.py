@@ -6,14 +6,17 @@ import stat
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import LocalCaSpec, PemFiles, Pkcs12Files, VaultSpec
+from agent.core.configuration import PemFiles, Pkcs12Files
 from agent.core.identity import KeyAlgorithm, Usage
+from agent.core.issuer_spec import LocalCaSpec, VaultSpec
 from agent.core.schedule import EMERGENCY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.core.configuration import Configuration, Secret, Wanted
+    from agent.core.configuration import Configuration, Wanted
+    from agent.core.issuer_spec import VaultLogin
+    from agent.core.secret import Secret
 
 SHORT = timedelta(hours=1)
 LONG = timedelta(days=398)
@@ -28,7 +31,7 @@ def advise(configuration: Configuration) -> tuple[str, ...]:
         f"issuers.{name}: {sentence}"
         for name, spec in configuration.issuers.items()
         if isinstance(spec, VaultSpec)
-        for sentence in _of_secret(spec.token)
+        for sentence in _of_login(spec.login)
     ]
     identities = [
         f"identities.{name}: {sentence}"
@@ -63,6 +66,8 @@ def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
 
 
 def _of_renewal(wanted: Wanted) -> Iterator[str]:
+    if wanted.revoke and not wanted.prove:
+        yield "nothing proves a renewal, so that nothing is ever revoked; add `prove`"
     renewal, lifetime = wanted.renewal, wanted.request.lifetime
     late = renewal.at is not None and renewal.at > 1 - EMERGENCY
     if late or (renewal.before is not None and renewal.before < lifetime * EMERGENCY):
@@ -72,6 +77,12 @@ def _of_renewal(wanted: Wanted) -> Iterator[str]:
 def _of_passwords(wanted: Wanted) -> Iterator[str]:
     for password in dict.fromkeys(one.password for one in wanted.files if isinstance(one, Pkcs12Files)):
         yield from _of_secret(password)
+
+
+def _of_login(login: VaultLogin) -> Iterator[str]:
+    for secret in (getattr(login, name, None) for name in ("token", "secret_id", "password")):
+        if secret is not None:
+            yield from _of_secret(secret)
 
 
 def _of_secret(secret: Secret) -> Iterator[str]:

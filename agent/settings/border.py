@@ -5,9 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from agent.core.certificate import Sans
 from agent.core.configuration import (
@@ -18,70 +16,54 @@ from agent.core.configuration import (
     Http,
     IssuerAnchors,
     Listener,
-    LocalCaSpec,
     PemFiles,
     Pkcs12Files,
     RenewalPolicy,
-    Secret,
     SystemAnchors,
-    VaultSpec,
     Wanted,
 )
 from agent.core.identity import KeyAlgorithm, Request
 from agent.core.schedule import LATEST, SHORTEST_WINDOW
-from agent.errors import MaterialError
-from agent.net.secret import read_secret
+from agent.core.secret import Secret
 from agent.settings.apart import check_apart
+from agent.settings.ground import LOOPBACK, Ground
+from agent.settings.issuer_border import OF_A_CA, IssuerBorder
+from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart, VaultPart
 from agent.settings.model import (
     CommandPart,
     HttpPart,
     IdentityPart,
-    LocalCaPart,
     LogPart,
-    Part,
     PemPart,
     Pkcs12Part,
     TrustPart,
-    VaultPart,
 )
 from agent.settings.scalars import host_and_port
 from agent.settings.subject import read_subject
 from agent.settings.wording import shown, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
+    from pathlib import Path
 
     from cryptography import x509
 
-    from agent.core.configuration import Files, IssuerSpec, TrustSpec
-    from agent.settings.partial import PartType
+    from agent.core.configuration import Files, TrustSpec
     from agent.settings.wording import Findings, Location
 
-SHORTEST_PASSWORD = 6
-"""Characters; keytool refuses to open a store with fewer."""
 LONGEST_SOCKET_PATH = 107
 """Bytes that the kernel takes for a unix socket (unix(7), with the NUL that ends it 108)."""
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 OPEN_TO_ALL = 0o007
 WRITABLE_BY_ALL = 0o002
 
 
-class Border:
+class Border(Ground):
     """Turns parts into values and notes mistakes; a part may lack what was wrong in it (`agent.settings.partial`)."""
 
-    def __init__(
-        self,
-        file: Path,
-        host: str,
-        environment: Mapping[str, str],
-        findings: Findings,
-    ) -> None:
-        self._file = file
-        self._folder = file.parent
+    def __init__(self, file: Path, host: str, environment: Mapping[str, str], findings: Findings) -> None:
+        super().__init__(file, environment, findings)
         self._host = host
-        self._environment = environment
-        self._findings = findings
         self._issuers: Mapping[str, Any] = {}
         self._directories: dict[tuple[str, str], Path] = {}
 
@@ -89,19 +71,22 @@ class Border:
         self,
         http: HttpPart,
         log: LogPart,
-        issuers: Mapping[str, LocalCaPart | VaultPart | None],
+        issuers: Mapping[str, LocalCaPart | AwsPcaPart | VaultPart | None],
         identities: Mapping[str, IdentityPart],
     ) -> Configuration:
         """Return the whole; it is only to be used when nothing was found wrong."""
         self._issuers = issuers
-        specs = {name: self._issuer(name, part) for name, part in issuers.items() if part is not None}
+        for name, ca in issuers.items():
+            if isinstance(ca, LocalCaPart):
+                self._directory("issuers", name, ca)
         wanted = {name: self._identity(name, part) for name, part in identities.items()}
+        specs = IssuerBorder(self._file, self._environment, self._findings).specs(issuers, self._directories, wanted)
         check_apart(self._directories, self._findings)
         return Configuration(
             file=self._file,
             http=self._http(http),
             log_format=log.format,
-            issuers={name: spec for name, spec in specs.items() if spec is not None},
+            issuers=specs,
             identities={name: one for name, one in wanted.items() if one is not None},
         )
 
@@ -128,55 +113,6 @@ class Border:
             admin_group=part.admin_group,
         )
 
-    # --- issuers ---------------------------------------------------------------------------
-
-    def _issuer(self, name: str, part: LocalCaPart | VaultPart) -> IssuerSpec | None:
-        match part:
-            case LocalCaPart():
-                directory = self._directory("issuers", name, part)
-                return None if directory is None else LocalCaSpec(name, directory)
-            case VaultPart():
-                return self._vault(name, part)
-
-    def _vault(self, name: str, part: VaultPart) -> VaultSpec | None:
-        at: Location = ("issuers", name)
-        addresses: Sequence[str] = getattr(part, "addresses", ())
-        for index, address in enumerate(addresses):
-            self._check_url((*at, "addresses", index), address)
-        auth, role = getattr(part, "auth", None), getattr(part, "role", None)
-        token = None
-        if auth is not None:
-            token = self._secret((*at, "auth"), auth.token_file, auth.token_environment, "token")
-        if part.ca_file is not None:
-            self._check_file((*at, "ca_file"), self._path(part.ca_file))
-        if token is None or role is None or not addresses:
-            return None
-        return VaultSpec(
-            name=name,
-            addresses=tuple(address.rstrip("/") for address in addresses),
-            mount=part.mount.strip("/"),
-            role=role,
-            token=token,
-            namespace=part.namespace,
-            ca_file=None if part.ca_file is None else self._path(part.ca_file),
-            server_name=part.server_name,
-            within=part.timeout,
-        )
-
-    def _check_url(self, at: Location, address: str) -> None:
-        try:
-            url = urlsplit(address)
-            wrong = url.scheme not in ("http", "https") or not url.hostname or bool(url.query or url.fragment)
-            port_is_none = url.port == 0
-        except ValueError:
-            wrong, port_is_none = True, False
-        if "@" in address:
-            self._wrong(at, "holds a user or password: leave them out")
-        elif wrong or port_is_none:
-            self._wrong(at, f"{shown(address)} is no address of a server: write https://vault.example.com:8200")
-        elif url.scheme == "http" and url.hostname not in LOOPBACK:
-            self._wrong(at, f"{shown(address)} would send the token in the clear: write https://")
-
     # --- identities ------------------------------------------------------------------------
 
     def _identity(self, name: str, part: IdentityPart) -> Wanted | None:
@@ -185,6 +121,7 @@ class Border:
         lifetime: timedelta | None = getattr(part, "lifetime", None)
         if issuer is not None:
             self._check_issuer((*at, "issuer"), issuer)
+            self._check_template((*at, "template"), part.template, issuer)
         files = self._all_files(at, getattr(part, "files", ()))
         trust, peer_trust = self._trusts(at, part, files)
         reload = tuple(
@@ -203,7 +140,9 @@ class Border:
             name=name,
             directory=directory,
             issuer=issuer,
-            request=Request(subject, sans, frozenset(part.usages), KeyAlgorithm(part.key.algorithm), lifetime),
+            request=Request(
+                subject, sans, frozenset(part.usages), KeyAlgorithm(part.key.algorithm), lifetime, part.template or ""
+            ),
             files=files,
             reuse_key=part.key.reuse,
             renewal=renewal,
@@ -212,6 +151,7 @@ class Border:
             reload=reload,
             prove=tuple(Listener(one.address, one.within) for one in listeners),
             host=self._host,
+            revoke=bool(getattr(self._issuers.get(issuer), "revoke", False)),
         )
 
     def _subject(self, at: Location, part: IdentityPart) -> x509.Name | None:
@@ -238,6 +178,14 @@ class Border:
             near = suggestion(name, self._issuers)
             known = f"did you mean {near!r}?" if near else f"there are {', '.join(self._issuers)}"
             self._wrong(at, f"there is no issuer {shown(name)}; {known}")
+
+    def _check_template(self, at: Location, template: str | None, issuer: str) -> None:
+        if template is None or not self._findings.sound(at):
+            return
+        if not isinstance(self._issuers.get(issuer), AwsPcaPart | None):
+            self._wrong(at, f"is for AWS Private CA, and {shown(issuer)} is none: leave it out")
+        elif template.rpartition("template/")[2].startswith(OF_A_CA):
+            self._wrong(at, "is that of a CA, and a host with such a leaf signs for others: name one of an end entity")
 
     def _renewal(self, at: Location, part: IdentityPart, lifetime: timedelta | None) -> RenewalPolicy:
         if part.renew_at is not None and part.renew_before is not None:
@@ -333,32 +281,6 @@ class Border:
         elif mode & WRITABLE_BY_ALL:
             self._wrong((*at, "mode"), 'lets everybody change whom this host trusts: write "0444"')
 
-    def _secret(
-        self, at: Location, file: Path | None, variable: str | None, what: str, *, store: bool = False
-    ) -> Secret | None:
-        if not self._findings.sound(at, f"{what}_file", f"{what}_environment"):
-            return None
-        if (file is None) == (variable is None):
-            self._wrong(at, f"has not one place of its {what}: write `{what}_file` or `{what}_environment`")
-            return None
-        key = f"{what}_file" if file is not None else f"{what}_environment"
-        secret = Secret(None if file is None else self._path(file), variable)
-        try:
-            value = read_secret(secret)
-        except MaterialError as error:
-            self._wrong((*at, key), error.diagnosis())
-            return secret
-        if store and (len(value) < SHORTEST_PASSWORD or not value.isascii() or not value.isprintable()):
-            least = SHORTEST_PASSWORD
-            self._wrong(
-                (*at, key), f"Java would not open a store with it: write {least} or more printable ASCII characters"
-            )
-        return secret
-
-    def _check_file(self, at: Location, path: Path) -> None:
-        if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - raises nothing
-            self._wrong(at, f"{path} is no file that can be read: write the path of one")
-
     # --- what belongs to the whole ---------------------------------------------------------
 
     def _directory(self, kind: str, name: str, part: LocalCaPart | IdentityPart) -> Path | None:
@@ -366,24 +288,3 @@ class Border:
         if directory is None:
             return None
         return self._directories.setdefault((kind, name), self._path(directory))
-
-    # --- helpers ---------------------------------------------------------------------------
-
-    def _elements(self, parts: Sequence[PartType]) -> Iterator[tuple[int, PartType]]:
-        """Yield the elements of a list with their places in it, but not one whose kind nobody can tell."""
-        return ((index, part) for index, part in enumerate(parts) if isinstance(part, Part))
-
-    def _path(self, path: Path) -> Path:
-        return Path(self._path_of(str(path)))
-
-    def _path_of(self, path: str) -> str:
-        return os.path.normpath(self._folder / path)
-
-    def _check_known(self, at: Location, kind: str, look_up: Callable[[str], object], name: str | None) -> None:
-        try:
-            look_up("root" if name is None else name)
-        except KeyError:
-            self._wrong(at, f"this host knows no {kind} {name!r}: write one that it knows")
-
-    def _wrong(self, location: Location, what: str) -> None:
-        self._findings.add(location, what)

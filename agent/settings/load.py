@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import ConfigurationError
 from agent.settings.border import Border
+from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart, VaultPart
 from agent.settings.model import (
     HttpPart,
     IdentityPart,
-    LocalCaPart,
     LogPart,
     Settings,
-    VaultPart,
 )
 from agent.settings.partial import known_keys, validate
 from agent.settings.source import read_yaml
@@ -26,7 +25,11 @@ if TYPE_CHECKING:
     from agent.settings.partial import PartType
     from agent.settings.wording import Location
 
-_ISSUERS: Mapping[str, type[LocalCaPart | VaultPart]] = {"local_ca": LocalCaPart, "vault": VaultPart}
+_ISSUERS: Mapping[str, type[LocalCaPart | AwsPcaPart | VaultPart]] = {
+    "local_ca": LocalCaPart,
+    "aws_pca": AwsPcaPart,
+    "vault": VaultPart,
+}
 
 
 def load(path: Path, environment: Mapping[str, str], hostname: str) -> Configuration:
@@ -87,7 +90,7 @@ class _Reading:
                 self._findings.add((key, str(name)), "is no name; write letters, digits, dot, hyphen")
         return named
 
-    def _issuer(self, value: Any, location: Location) -> LocalCaPart | VaultPart | None:
+    def _issuer(self, value: Any, location: Location) -> LocalCaPart | AwsPcaPart | VaultPart | None:
         kind = value.get("type") if isinstance(value, dict) else None
         if not isinstance(kind, str) or kind not in _ISSUERS:
             what = f"{shown(kind)} is not known" if kind is not None else "is missing"

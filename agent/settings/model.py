@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from agent.core.configuration import LogFormat
 from agent.core.identity import KeyAlgorithm, Usage
+from agent.settings.issuer_parts import IssuerPart
+from agent.settings.part import Part
 from agent.settings.scalars import (
     Alias,
     DnsName,
     Endpoint,
     FileName,
-    HostName,
     IpAddress,
+    KeyName,
     Mode,
-    Namespace,
     PathName,
     Span,
     Uri,
 )
 
-BRANCHED = {"files": 2, "subject": 1}
-"""The keys of an identity that hold a union, and where in the location of a mistake its branch is named."""
-
-
-def _algorithm(value: str) -> str:
-    known = ", ".join(KeyAlgorithm)
-    matched = re.fullmatch(r"rsa-?([0-9]{1,5})", value)
-    if matched and int(matched[1]) < 2048:
-        raise ValueError(f"RSA with {matched[1]} bits is refused by Java and OpenSSL: write ec-p256, or rsa-3072")
-    if value not in {*KeyAlgorithm}:
-        raise ValueError(f"{value[:40]!r} is no key that the agent makes: write one of {known}")
-    return value
-
-
-class Part(BaseModel):
-    """A part of the settings; a key that it does not know is a mistake."""
-
-    # Only what is used is built: no Vault without one, and the whole for its schema alone.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+BRANCHED = {"files": 2, "subject": 1, "auth": 1}
+"""The keys of a part that hold a union, and where in the location of a mistake its branch is named."""
 
 
 class HttpPart(Part):
@@ -60,45 +43,11 @@ class LogPart(Part):
     format: LogFormat = Field(LogFormat.AUTO, description="text for people, json for machines, auto: by the terminal.")
 
 
-class LocalCaPart(Part):
-    """The embedded CA: a root and an intermediate, made on first use."""
-
-    type: Literal["local_ca"]
-    directory: PathName = Field(description="Where its keys are; nobody but the agent should read them.")
-
-
-class TokenAuth(Part):
-    """Login with a token that is read each time that it is needed."""
-
-    method: Literal["token"]
-    token_file: PathName | None = Field(None, description="File with the token.")
-    token_environment: str | None = Field(None, description="Name of the environment variable with the token.")
-
-
-class VaultPart(Part):
-    """A PKI mount of Vault or OpenBao."""
-
-    type: Literal["vault"]
-    addresses: list[str] = Field(min_length=1, description="Base addresses, tried in turn.")
-    mount: str = Field("pki", min_length=1, description="Path of the PKI mount.")
-    role: str = Field(min_length=1, description="Role of `sign/<role>`.")
-    auth: TokenAuth
-    namespace: Namespace | None = None
-    ca_file: PathName | None = Field(None, description="CA certificates that the server is verified with.")
-    server_name: HostName | None = Field(
-        None, description="Name in the server's certificate, if not that of the address."
-    )
-    timeout: Span = Field("30s", validate_default=True, description="Longest time for one call, addresses included.")
-
-
-IssuerPart = Annotated[LocalCaPart | VaultPart, Field(discriminator="type")]
-
-
 class SubjectPart(Part):
     """The subject as attributes; encoded C, ST, L, O, OU, CN."""
 
     common_name: str | None = None
-    organizational_unit: list[str] = []
+    organizational_unit: list[str] = Field([])
     organization: str | None = None
     locality: str | None = None
     state: str | None = None
@@ -114,17 +63,15 @@ SubjectUnion = Annotated[
 class SansPart(Part):
     """Subject alternative names."""
 
-    dns: list[DnsName] = []
-    ip: list[IpAddress] = []
-    uri: list[Uri] = []
+    dns: list[DnsName] = Field([])
+    ip: list[IpAddress] = Field([])
+    uri: list[Uri] = Field([])
 
 
 class KeyPart(Part):
     """The private key."""
 
-    algorithm: Annotated[str, AfterValidator(_algorithm)] = Field(
-        "ec-p256", json_schema_extra={"enum": [*KeyAlgorithm]}
-    )
+    algorithm: KeyName = Field("ec-p256", json_schema_extra={"enum": [*KeyAlgorithm]})
     reuse: bool = Field(False, description="Keep the key at a renewal; by default each leaf has a new one.")
 
 
@@ -193,13 +140,18 @@ class IdentityPart(Part):
     usages: list[Usage] = Field([Usage.SERVER, Usage.CLIENT], min_length=1)
     key: KeyPart = KeyPart.model_construct(algorithm="ec-p256", reuse=False)
     lifetime: Span
+    template: str | None = Field(
+        None,
+        pattern=r"^(arn:[a-z-]+:acm-pca:::template/)?[A-Za-z0-9_]+/V[0-9]+$",
+        description="Template of AWS Private CA, if not the issuer's.",
+    )
     renew_at: float | None = Field(None, gt=0, lt=1, description="Share of the lifetime at which it is renewed.")
     renew_before: Span | None = Field(None, description="Span before the end at which it is renewed.")
     files: list[FilesPart] = Field(min_length=1)
     trust: list[TrustPart] | None = Field(None, description="What this host trusts; by default its issuer's CA.")
     peer_trust: list[TrustPart] | None = Field(None, description="What its peers trust; by default its issuer's CA.")
-    reload: list[CommandPart] = []
-    prove: list[ProvePart] = []
+    reload: list[CommandPart] = Field([])
+    prove: list[ProvePart] = Field([])
 
 
 class Settings(Part):

@@ -61,7 +61,7 @@ def _kept(field: FieldInfo, value: Any, wrong: Sequence[Location]) -> Any:
     if () in wrong or not models:
         return _NOTHING
     if isinstance(value, dict):
-        return _rest(models[0], value, wrong)
+        return _rest(next((model for model in models if _is_kind(model, value)), models[0]), value, wrong)
     return [
         _element(models, one, [location[1:] for location in wrong if location[0] == index])
         for index, one in enumerate(value)

@@ -7,8 +7,11 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+from agent.core.identity import KeyAlgorithm
 
 _SPAN = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,12})s)?")
 _LONGEST = timedelta(days=36500)
@@ -157,11 +160,69 @@ def _endpoint(address: str) -> str:
     return address
 
 
+def _key_name(value: str) -> str:
+    known = ", ".join(KeyAlgorithm)
+    matched = re.fullmatch(r"rsa-?([0-9]{1,5})", value)
+    if matched and int(matched[1]) < 2048:
+        raise ValueError(f"RSA with {matched[1]} bits is refused by Java and OpenSSL: write ec-p256, or rsa-3072")
+    if value not in {*KeyAlgorithm}:
+        raise ValueError(f"{value[:40]!r} is no key that the agent makes: write one of {known}")
+    return value
+
+
+def _url(text: str) -> str:
+    if "@" in text:
+        raise ValueError("holds a user or password: leave them out")
+    try:
+        url = urlsplit(text)
+        wrong = url.scheme not in ("http", "https") or not url.hostname or bool(url.query or url.fragment)
+        wrong = wrong or url.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ValueError(f"{_shown(text)} is no address of a server: write one as https://vpce-1.example.com")
+    return text.rstrip("/")
+
+
+def _authority_arn(text: str) -> str:
+    if not re.fullmatch(r"arn:[a-z-]+:acm-pca:[a-z0-9-]+:[0-9]{12}:certificate-authority/[\w-]+", text, re.ASCII):
+        raise ValueError(
+            f"{_shown(text)} is no ARN of a CA: write one as"
+            " arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/…"
+        )
+    return text
+
+
+def _role_arn(text: str) -> str:
+    if not re.fullmatch(r"arn:[a-z-]+:iam::[0-9]{12}:role/[\w+=,.@/-]+", text, re.ASCII):
+        raise ValueError(f"{_shown(text)} is no ARN of a role: write one as arn:aws:iam::111122223333:role/name")
+    return text
+
+
+def _session_name(text: str) -> str:
+    if not re.fullmatch(r"[\w+=,.@-]{2,64}", text, re.ASCII):
+        raise ValueError(f"{_shown(text)} is no name of a session: write 2 to 64 letters, digits or +=,.@-")
+    return text
+
+
+def _mount_path(text: str) -> str:
+    path = text.strip("/")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", path, re.ASCII) or ".." in path:
+        raise ValueError(f"{_shown(text)} is no path of a mount: write one as approle or team/approle")
+    return path
+
+
 DnsName = Annotated[str, AfterValidator(dns_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 IpAddress = Annotated[str, AfterValidator(_address)]
 Uri = Annotated[str, AfterValidator(_uri)]
+KeyName = Annotated[str, AfterValidator(_key_name)]
+Url = Annotated[str, AfterValidator(_url)]
+AuthorityArn = Annotated[str, AfterValidator(_authority_arn)]
+RoleArn = Annotated[str, AfterValidator(_role_arn)]
+SessionName = Annotated[str, AfterValidator(_session_name)]
+MountPath = Annotated[str, AfterValidator(_mount_path)]
 PathName = Annotated[Path, BeforeValidator(_path)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 Mode = Annotated[int, BeforeValidator(_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})]

@@ -152,7 +152,11 @@ def shown(value: Any) -> str:
 def _shown_at(value: Any, location: Location) -> str:
     """Show a value, unless it stands where a person may have written the secret itself."""
     key = next((part for part in reversed(location) if isinstance(part, str)), "")
-    return "the value" if key in ("auth", "files") or key.startswith(("password", "token")) else shown(value)
+    return (
+        "the value"
+        if key in ("auth", "files") or key.startswith(("password", "token", "secret_id", "role_id", "external_id"))
+        else shown(value)
+    )
 
 
 def _cut(text: str, longest: int) -> str:

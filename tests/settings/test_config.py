@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.core.configuration import LocalCaSpec, VaultSpec
 from agent.core.identity import Usage
+from agent.core.issuer_spec import AwsPcaSpec, LocalCaSpec, VaultSpec
 from agent.settings import advise, load, schema
 
 ROOT = Path(__file__).parents[2]
@@ -28,9 +28,10 @@ def tree(tmp_path: Path) -> Path:
     """Return a copy of what the examples refer to, with the secret files that they name."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("var/quickstart/password", "var/vault/token"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("made for this test\n")
+    for name in ("quickstart/password", "vault/token", "msk-client/password", "msk-client/external-id"):
+        secret = tmp_path / "var" / name
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text("made for this test\n")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\n")
@@ -38,12 +39,14 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "issuer"), [("quickstart", LocalCaSpec), ("vault", VaultSpec)])
+@pytest.mark.parametrize(
+    ("name", "issuer"), [("quickstart", LocalCaSpec), ("vault", VaultSpec), ("msk-client", AwsPcaSpec)]
+)
 def test_example_loads_as_it_stands(tree: Path, name: str, issuer: type) -> None:
     """Two commands in the README lead here; all that it writes stays below `var`."""
     configuration = load(tree / "config" / f"{name}.yaml", {}, "host")
     assert [type(spec) for spec in configuration.issuers.values()] == [issuer]
-    assert configuration.identities["broker"].directory == tree / "var" / name / "ssl"
+    assert [one.directory for one in configuration.identities.values()] == [tree / "var" / name / "ssl"]
 
 
 def test_full_example_lacks_only_the_secrets_of_its_host(tree: Path) -> None:
@@ -64,8 +67,8 @@ def test_full_example_lacks_only_the_secrets_of_its_host(tree: Path) -> None:
 
 
 def test_there_are_examples() -> None:
-    """A newcomer's, Vault's, and one with everything."""
-    assert [path.name for path in EXAMPLES] == ["cert-agent.yaml", "quickstart.yaml", "vault.yaml"]
+    """A newcomer's, Vault's, AWS Private CA's, and one with everything."""
+    assert [path.name for path in EXAMPLES] == ["cert-agent.yaml", "msk-client.yaml", "quickstart.yaml", "vault.yaml"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -17,16 +17,15 @@ from agent.core.configuration import (
     FileAnchors,
     IssuerAnchors,
     Listener,
-    LocalCaSpec,
     LogFormat,
     PemFiles,
     Pkcs12Files,
     RenewalPolicy,
-    Secret,
     SystemAnchors,
-    VaultSpec,
 )
 from agent.core.identity import KeyAlgorithm, Usage
+from agent.core.issuer_spec import LocalCaSpec, TokenLogin, VaultSpec
+from agent.core.secret import Secret
 from agent.errors import ConfigurationError, Mistake
 from agent.settings import load
 from agent.settings.model import Settings
@@ -75,7 +74,7 @@ def test_load_returns_what_the_file_says(host: Host) -> None:
             addresses=("https://a:8200", "https://b:8200"),
             mount="pki/int",
             role="kafka",
-            token=Secret(file=host.folder / "token"),
+            login=TokenLogin(Secret(file=host.folder / "token")),
             ca_file=host.folder / "token",
             within=timedelta(seconds=5),
         ),
@@ -233,7 +232,7 @@ def test_environment_sets_scalars_over_the_file(host: Host) -> None:
     assert configuration.log_format is LogFormat.TEXT
     vault = configuration.issuers["vault"]
     assert isinstance(vault, VaultSpec)
-    assert vault.token == Secret(file=host.folder / "password")
+    assert vault.login == TokenLogin(Secret(file=host.folder / "password"))
     assert list(configuration.identities) == ["Broker", "two-b"]
     wanted = configuration.identities["Broker"]
     assert wanted.host == "from-the-environment"
