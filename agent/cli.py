@@ -91,9 +91,27 @@ def _parser() -> argparse.ArgumentParser:
     about_config = config.add_subparsers(title="verbs", metavar="VERB", required=True)
     check = about_config.add_parser("check", help="name every mistake in the configuration")
     _add_config(check)
+    check.add_argument(
+        "--connect", action="store_true", help="also ask the CAs whether credentials, rights and CA will do"
+    )
     check.set_defaults(verb=_check)
     schema = about_config.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(verb=_schema)
+    local = verbs.add_parser("local-ca", help="replace the embedded CA, to try out a CA rotation")
+    about_local = local.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, run, about in (
+        ("rotate", _rotate, "make a new root; truststores learn it beside the old one"),
+        ("retire", _retire, "forget the roots from before the last rotation"),
+    ):
+        sub = about_local.add_parser(name, help=about, description=about)
+        _add_config(sub)
+        sub.add_argument("issuer", nargs="?", help="which CA; may be left out when there is only one")
+        sub.set_defaults(verb=run)
+    sign = verb("sign-ca", _sign_ca, "have Vault sign the CSR of a subordinate CA (root/sign-intermediate)")
+    sign.add_argument("csr", metavar="CSR", help="file with the CA's CSR in PEM")
+    sign.add_argument("--issuer", help="which issuer; may be left out when there is only one of Vault")
+    sign.add_argument("--days", type=int, default=1825, metavar="N", help="how long it lives (default: %(default)s)")
+    sign.add_argument("--path-length", type=int, default=0, metavar="N", help="CAs below it (default: %(default)s)")
     return parser
 
 
@@ -146,7 +164,41 @@ def _check(options: argparse.Namespace) -> int:
         _say(f"better: {advice}")
     names = ", ".join(sorted(configuration.identities)) or "none"
     _say(f"{configuration.file} has no mistake; identities: {names}")
-    return DONE
+    if not options.connect:
+        return DONE
+    from agent.host.log import configure
+    from agent.wiring.examination import connect
+
+    configure(configuration.log_format)
+    return _in_loop(connect(configuration, _say))
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    from agent.wiring.local_ca_desk import rotate
+
+    return _told(rotate(_load(options), options.issuer))
+
+
+def _retire(options: argparse.Namespace) -> int:
+    from agent.wiring.local_ca_desk import retire
+
+    return _told(retire(_load(options), options.issuer))
+
+
+def _sign_ca(options: argparse.Namespace) -> int:
+    from datetime import timedelta
+    from pathlib import Path
+
+    from agent.wiring.subordinate import sign_ca
+
+    work = sign_ca(
+        _load(options),
+        Path(options.csr),
+        options.issuer,
+        lifetime=timedelta(days=options.days),
+        path_length=options.path_length,
+    )
+    return _told(work)
 
 
 def _schema(_options: argparse.Namespace) -> int:
@@ -188,6 +240,14 @@ def _in_loop(work: Coroutine[Any, Any, bool]) -> int:
     import asyncio
 
     return DONE if asyncio.run(work) else FAILED
+
+
+def _told(work: Coroutine[Any, Any, tuple[str, ...]]) -> int:
+    import asyncio
+
+    for line in asyncio.run(work):
+        _say(line)
+    return DONE
 
 
 def _say(line: str) -> None:

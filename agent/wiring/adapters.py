@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, assert_never
 
-from agent.core.configuration import (
-    FileAnchors,
-    IssuerAnchors,
-    LocalCaSpec,
-    SystemAnchors,
-    VaultSpec,
-)
+from agent.core.configuration import FileAnchors, IssuerAnchors, SystemAnchors
+from agent.core.issuer_spec import AwsPcaSpec, LocalCaSpec, VaultSpec
 from agent.daemon.edges import Edges
 from agent.daemon.keeper import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
-    from agent.core.configuration import Configuration, IssuerSpec, TrustSpec, Wanted
+    from agent.core.configuration import Configuration, TrustSpec, Wanted
+    from agent.core.issuer_spec import IssuerSpec
     from agent.ports import AnchorSource, CertificateIssuer
 
 
@@ -95,8 +91,13 @@ class Adapters:
             if isinstance(spec, FileAnchors)
         )
 
+    async def tend(self) -> timedelta | None:
+        """Do what is due to keep the logins at the CAs alive; return when to come again, None for not at all."""
+        wishes = [await issuer.tend() for issuer in tuple(self._issuers.values())]
+        return min((wish for wish in wishes if wish is not None), default=None)
+
     async def close(self) -> None:
-        """Give back every connection."""
+        """Give back every connection and login."""
         await close(self._issuers.values())
 
     def _make_issuer(self, spec: IssuerSpec) -> CertificateIssuer:
@@ -105,6 +106,10 @@ class Adapters:
                 from agent.issuers.local_ca import LocalCa
 
                 return LocalCa(spec, self._clock, read_only=self._read_only)
+            case AwsPcaSpec():
+                from agent.issuers.aws.issuer import AwsPca
+
+                return AwsPca(spec, self._clock)
             case VaultSpec():
                 from agent.issuers.vault import Vault
 

@@ -76,6 +76,8 @@ class Desk:
             return not any(one["not_ready"] for one in document["identities"])
         for one in document["identities"]:
             self._tell(in_words(one))
+        for one in document["issuers"]:
+            self._tell(issuer_in_words(one))
         return self._tell_why_not(document)
 
     async def _act(self, work: Callable[[Verbs], Awaitable[tuple[str, ...]]], command: str, **arguments: Any) -> bool:
@@ -109,6 +111,14 @@ class Desk:
                 ready = False
                 self._say(f"{one['name']}: not ready: {why}")
         return ready
+
+
+def issuer_in_words(issuer: dict[str, Any]) -> list[str]:
+    """Return one CA of the status document as lines for a person; nothing while all is well."""
+    lines = [f"  {remark}" for remark in issuer["remarks"]]
+    if issuer["trouble"]:
+        lines.insert(0, f"  {issuer['trouble']}")
+    return [f"{issuer['name']}: the CA ({issuer['kind']})", *lines] if lines else []
 
 
 def in_words(identity: dict[str, Any]) -> list[str]:

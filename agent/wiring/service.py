@@ -8,6 +8,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -65,6 +66,13 @@ def share_the_interpreter() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="blocking"))
 
 
+TENDED_EVERY = timedelta(minutes=1)
+"""The longest time between two looks at the logins: an identity may have logged in since the last."""
+
+SOON = timedelta(seconds=1)
+"""The shortest."""
+
+
 class Service:
     """One agent process: keeps what is configured until a signal ends it."""
 
@@ -113,6 +121,7 @@ class Service:
             helpers = (
                 group.create_task(self._read_on_demand(), name="configuration"),
                 group.create_task(self._watch_anchors(), name="anchors"),
+                group.create_task(self._tend_issuers(), name="logins"),
             )
             self._notifier.ready(f"keeps {len(keepers)} identities")
             await self._stop.wait()
@@ -175,6 +184,15 @@ class Service:
             dropped=_names(old.keys() - new.keys()),
         )
         self._agent.wake()
+
+    # --- logins ----------------------------------------------------------------------------
+
+    async def _tend_issuers(self) -> None:
+        """Keep the logins at the CAs alive, also while no identity is due."""
+        while True:
+            wish = await self._adapters.tend()
+            pause = TENDED_EVERY if wish is None else max(SOON, min(wish, TENDED_EVERY))
+            await asyncio.sleep(pause.total_seconds())
 
     # --- anchors in files -------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agent.core.status import AgentStatus
+from agent.daemon.agent import issuers
 from agent.wiring.adapters import Adapters
 from agent.wiring.verbs import Verbs
 
@@ -40,6 +41,7 @@ async def standalone(
             now=now,
             turning=False,
             identities=tuple(keepers[name].status(now) for name in sorted(keepers)),
+            issuers=issuers(keepers.values()),
         )
 
     verbs = Verbs(lambda: keepers, status)

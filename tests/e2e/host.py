@@ -218,3 +218,25 @@ def assert_whole(host: Host, directory: str = "ssl") -> None:
     assert chain[0] == leaf
     assert private_key.public_der(key) == leaf.public_key
     assert not [path for path in folder.rglob("*") if path.name.startswith(".new-")]
+
+
+@asynccontextmanager
+async def listener(host: Host) -> AsyncIterator[str]:
+    """Serve the identity with the example's listener, told of new files by the agent."""
+    address, pid_file = f"localhost:{free_port()}", host.folder / "listener.pid"
+    script = ROOT / "examples" / "tls_listener.py"
+    host.settings["identities"]["broker"] |= {
+        "reload": [{"type": "command", "argv": [sys.executable, str(script), "reload", "--pid-file", str(pid_file)]}],
+        "prove": [{"address": address, "within": "5s"}],
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), "serve", "--directory", str(host.directory), "--address", address,
+        "--pid-file", str(pid_file), stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield address
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(PATIENCE):
+            await process.wait()

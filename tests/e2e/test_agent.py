@@ -8,10 +8,8 @@ import os
 import random
 import signal
 import socket
-import sys
 import urllib.error
 import urllib.request
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,11 +17,10 @@ import pytest
 from agent.errors import AgentError
 from agent.host.lock import DirectoryLock
 from agent.keystores import pem, private_key
-from tests.e2e.host import PATIENCE, ROOT, Host, assert_whole, free_port
+from tests.e2e.host import PATIENCE, Host, assert_whole, free_port, listener
 from tests.material import Ca
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
@@ -33,28 +30,6 @@ pytestmark = pytest.mark.slow
 def host(tmp_path: Path) -> Host:
     """A host with one identity."""
     return Host(tmp_path)
-
-
-@asynccontextmanager
-async def listener(host: Host) -> AsyncIterator[str]:
-    """Serve the identity with the example's listener, told of new files by the agent."""
-    address, pid_file = f"localhost:{free_port()}", host.folder / "listener.pid"
-    script = ROOT / "examples" / "tls_listener.py"
-    host.settings["identities"]["broker"] |= {
-        "reload": [{"type": "command", "argv": [sys.executable, str(script), "reload", "--pid-file", str(pid_file)]}],
-        "prove": [{"address": address, "within": "5s"}],
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(script), "serve", "--directory", str(host.directory), "--address", address,
-        "--pid-file", str(pid_file), stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield address
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(PATIENCE):
-            await process.wait()
 
 
 async def test_a_renewal_is_served_proven_and_settled(host: Host) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.e2e.host import PATIENCE, Host
 from tests.e2e.reader import READERS
-from tests.servers.openbao import openbao
+from tests.material import make_key
+from tests.servers.bao_auth import Tokens, enable_cert, host_certificate
+from tests.servers.openbao import POLICY, openbao
 
 if TYPE_CHECKING:
     from tests.servers.openbao import OpenBao
@@ -34,7 +40,7 @@ def of_vault(folder: Path, bao: OpenBao) -> Host:
             "addresses": list(spec.addresses),
             "mount": spec.mount,
             "role": spec.role,
-            "auth": {"method": "token", "token_file": str(spec.token.file)},
+            "auth": {"method": "token", "token_file": str(bao.token_file)},
         }
     }
     files: list[dict[str, Any]] = host.settings["identities"]["broker"]["files"]
@@ -113,3 +119,99 @@ async def test_a_sealed_server_is_waited_for(tmp_path: Path) -> None:
             assert host.leaf() == first
             await bao.unseal()
             await agent.until(lambda _: host.leaf() != first, "not renewed")
+
+
+async def test_a_long_seal_is_recovered_from_within_one_retry_step(tmp_path: Path) -> None:
+    """Sealed for longer than a step of the ladder: after unsealing the leaf comes with the step that is then due."""
+    async with openbao(tmp_path / "bao") as bao:
+        host = of_vault(tmp_path, bao)
+        await bao.seal()
+        async with host.running() as agent:
+            await agent.until(
+                lambda status: (
+                    status and status["identities"][0]["tries"].get("issuing", {"failures": 0})["failures"] >= 3
+                ),
+                "it was not tried three times",
+            )
+            status = await agent.status()
+            assert status is not None
+            (bao_status,) = status["issuers"]
+            assert (bao_status["reason"], "ealed" in bao_status["trouble"]) == ("sealed", True)
+            tries = status["identities"][0]["tries"]["issuing"]
+            due = datetime.fromisoformat(tries["next_at"])
+            assert tries["failure"]["reason"] == "sealed"
+            await bao.unseal()
+            await agent.until_ready()
+            assert datetime.now(UTC) <= due + timedelta(seconds=10)
+        assert host.leaf().not_after > datetime.now(UTC)
+
+
+async def test_a_login_by_the_agent_s_own_leaf_is_made_again_after_each_renewal(tmp_path: Path) -> None:
+    """From a bootstrap certificate to the identity's own: no secret on the host, and a token that hangs on the leaf."""
+    async with openbao(tmp_path / "bao", tls=True) as bao:
+        await enable_cert(bao, Tokens(policy=POLICY))
+        certificate, key = await host_certificate(bao, tmp_path / "bao", "kafka1.example.com")
+        host = of_vault(tmp_path, bao)
+        host.settings["issuers"]["bao"] |= {
+            "ca_file": str(bao.ca_file),
+            "auth": {"method": "cert", "role": "kafka"},
+            "client_certificate": {
+                "identity": "broker",
+                "certificate_file": str(certificate),
+                "key_file": str(key),
+            },
+        }
+        async with host.running() as agent:
+            await agent.until_ready()
+            certificate.unlink()
+            key.unlink()
+            leaves = [host.leaf()]
+            for _ in range(3):
+                await agent.ask("renew", identity="broker", discard_edits=False)
+                leaves.append(host.leaf())
+            status = await agent.status()
+        assert len({leaf.fingerprint for leaf in leaves}) == 4
+        assert status is not None
+        assert status["issuers"][0]["trouble"] == ""
+
+
+async def test_sign_ca_signs_a_subordinate_and_no_host(tmp_path: Path) -> None:
+    """The CSR of AWS Private CA's subordinate, say: certificate first, then its chain; a host's CSR is refused."""
+    async with openbao(tmp_path / "bao") as bao:
+        host = of_vault(tmp_path, bao)
+        host.settings["issuers"]["bao"]["mount"] = "pki-root"
+        bao.token_file.write_text(
+            await bao.make_token('path "pki-root/root/sign-intermediate" {capabilities=["update"]}')
+        )
+        key = make_key()
+        name = x509.Name.from_rfc4514_string("CN=Subordinate,O=MyOrg")
+        builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+        of_a_ca = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        (tmp_path / "ca.csr").write_bytes(of_a_ca.sign(key, SHA256()).public_bytes(Encoding.PEM))
+        (tmp_path / "host.csr").write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
+        code, out, errors = await host.verb("sign-ca", str(tmp_path / "ca.csr"), "--days", "30")
+        assert code == 0, errors
+        certificate, *chain = x509.load_pem_x509_certificates(out.encode())
+        assert certificate.subject == name
+        certificate.verify_directly_issued_by(chain[0])
+        code, _, errors = await host.verb("sign-ca", str(tmp_path / "host.csr"))
+        assert code == 1
+        assert "CA" in errors
+
+
+async def test_config_check_connect_tells_in_words_and_signs_nothing(tmp_path: Path) -> None:
+    """Login, right, role and CA; and what is missing when the token lacks the right."""
+    async with openbao(tmp_path / "bao") as bao:
+        await bao.set_role(no_store=False)
+        host = of_vault(tmp_path, bao)
+        code, out, errors = await host.verb("config", "check", "--connect")
+        assert (code, errors) == (0, "")
+        assert "issuers.bao: " in out
+        assert ": good: " in out
+        bao.token_file.write_text(await bao.make_token('path "sys/health" {capabilities=["read"]}'))
+        code, out, _ = await host.verb("config", "check", "--connect")
+        assert code == 1
+        assert 'path "pki/sign/kafka" { capabilities = ["update"] }' in out
+        with pytest.raises(AssertionError, match="404"):  # there is not one to list
+            await bao.call("LIST", "pki/certs")
+        assert not host.directory.exists()

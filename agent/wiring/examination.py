@@ -1,0 +1,52 @@
+"""`cert-agent config check --connect`: will credentials, rights and CAs do? Nothing is issued, nothing written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from agent.core.issuer_status import Examined, Opinion
+from agent.wiring.adapters import Adapters
+from agent.wiring.clock import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.configuration import Configuration
+    from agent.ports import CertificateIssuer
+
+WITHIN = 60.0
+"""Seconds for all that one CA is asked; its own calls have shorter deadlines."""
+
+WORDS = {
+    Opinion.GOOD: "good",
+    Opinion.DOUBTFUL: "doubtful",
+    Opinion.BAD: "bad",
+    Opinion.UNKNOWN: "not known",
+}
+
+
+async def connect(configuration: Configuration, say: Callable[[str], None]) -> bool:
+    """Examine every CA for the identities that use it, and say what was found; well is when nothing is bad."""
+    adapters = Adapters(configuration, utc_now, read_only=True)
+    try:
+        names = sorted({wanted.issuer for wanted in configuration.identities.values()})
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(_examine(adapters.issuer(name), name, configuration)) for name in names}
+        well = True
+        for name, task in tasks.items():
+            for found in task.result():
+                say(f"issuers.{name}: {found.what}: {WORDS[found.opinion]}: {found.sentence}")
+                well = well and found.opinion is not Opinion.BAD
+        return well
+    finally:
+        await adapters.close()
+
+
+async def _examine(issuer: CertificateIssuer, name: str, configuration: Configuration) -> tuple[Examined, ...]:
+    requests = [wanted.request for wanted in configuration.identities.values() if wanted.issuer == name]
+    try:
+        async with asyncio.timeout(WITHIN):
+            return await issuer.examine(requests)
+    except TimeoutError:
+        return (Examined("answer", Opinion.BAD, f"it took longer than {WITHIN:.0f} s: see whether the CA is up"),)
