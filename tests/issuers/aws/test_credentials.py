@@ -11,7 +11,7 @@ import pytest
 from agent.core.issuer_spec import AssumeRole, AwsAccess, WebIdentity
 from agent.core.secret import Secret
 from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError
-from agent.issuers.aws.session import credentials
+from agent.issuers.aws.session import client_config, credentials, open_session
 from tests.issuers.aws.clients import issuer_at, kept
 
 if TYPE_CHECKING:
@@ -218,3 +218,16 @@ async def test_a_login_elsewhere_gets_the_same_key(server: Pca) -> None:
     server.faults.drop("AssumeRole")
     with pytest.raises(IssuerUnavailableError):
         await credentials(replace(at, assume_role=AssumeRole(server.role)))
+
+
+@pytest.mark.parametrize(("fips", "host"), [(False, "acm-pca.us-east-1"), (True, "acm-pca-fips.us-east-1")])
+async def test_the_endpoint_is_the_region_s_own_or_the_fips_one(
+    monkeypatch: pytest.MonkeyPatch, fips: bool, host: str
+) -> None:
+    """AWS's library knows their names; nothing is asked there."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "not-used")
+    access = AwsAccess(fips=fips)
+    session = await open_session(access, "us-east-1")
+    async with session.create_client("acm-pca", region_name="us-east-1", config=client_config(access)) as client:
+        assert client.meta.endpoint_url == f"https://{host}.amazonaws.com"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core.chain import order as ordered
 from agent.core.generation import Order
@@ -17,7 +18,7 @@ from agent.core.proof import Candidate, prove
 from agent.errors import IssuerRefusedError, IssuerUnavailableError, OrderLostError, TrustError
 from agent.issuers.aws.issuer import AwsPca
 from tests.issuers.aws.clients import Clock, issuer_at, kept
-from tests.material import make_request
+from tests.material import Ca, make_request
 from tests.servers.proxy import passes, proxy, refuses
 
 if TYPE_CHECKING:
@@ -324,6 +325,30 @@ async def test_a_ca_certificate_that_was_imported_anew_is_seen(server: Pca) -> N
         status = issuer.status()
     assert status.authority != before
     assert "imported anew" in status.remarks[0]
+
+
+async def test_a_right_that_is_missing_is_asked_for_once(server: Pca) -> None:
+    """A refusal every five minutes would fill CloudTrail, and tell nothing new."""
+    server.access.deny("acm-pca:DescribeCertificateAuthority")
+    arn = await server.make_ca()
+    async with issuer_at(server, arn) as issuer:
+        for _ in range(3):
+            await issuer.anchors()
+        assert issuer.status().trouble == ""
+    assert server.count("DescribeCertificateAuthority") == 1
+
+
+async def test_a_root_that_ends_before_its_subordinate_bounds_the_leaf(server: Pca) -> None:
+    """No chain is any good past the end of its first certificate to end."""
+    arn = await server.make_ca()
+    early = Ca.root("CN=Early", not_after=datetime.now(UTC) + timedelta(days=5))
+    async with issuer_at(server, arn) as issuer:
+        server.faults.lies["GetCertificateAuthorityCertificate"] = lambda answer: (
+            answer | {"CertificateChain": early.certificate.x509.public_bytes(Encoding.PEM).decode()}
+        )
+        issued = await kept(server).issue(issuer)
+    assert issued.certificates[0].not_after < datetime.now(UTC) + timedelta(days=5)
+    assert "the leaf is shortened" in issued.remarks[0]
 
 
 async def test_a_chain_without_a_root_has_no_anchor(server: Pca) -> None:
