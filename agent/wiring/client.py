@@ -124,13 +124,13 @@ def issuer_in_words(issuer: dict[str, Any]) -> list[str]:
 def in_words(identity: dict[str, Any]) -> list[str]:
     """Return one identity of the status document as lines for a person."""
     leaf, generation = identity["leaf"], identity["generation"]
+    concerns = [f"  look at this: {concern}" for concern in identity["concerns"]]
     if leaf is None:
-        return [f"{identity['name']}: no certificate; {identity['sentence']}"]
+        return [f"{identity['name']}: no certificate; {identity['sentence']}", *concerns]
     lines = [
         f"{identity['name']}: generation {generation}, {leaf['subject']}, valid until {leaf['not_after']}",
         f"  in {identity['directory']}, from {identity['issuer']}, renewal at {identity['renew_at']}",
         f"  next: {identity['sentence']}",
     ]
     lines += [f"  {one['address']}: {one['verdict']}" for one in identity["listeners"]]
-    lines += [f"  look at this: {concern}" for concern in identity["concerns"]]
-    return lines
+    return lines + concerns

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,38 @@ async def test_config_check_connect_tells_in_words_and_orders_nothing(server: Pc
     assert "credentials: bad" in out
     assert server.issued == []
     assert not host.directory.exists()
+
+
+async def test_what_a_person_must_do_stands_in_log_status_and_metrics(server: Pca, tmp_path: Path) -> None:
+    """The missing action and who lacks it; the agent goes on by itself once the right is given."""
+    server.access.deny("acm-pca:IssueCertificate")
+    host = await of_pca(tmp_path, server)
+    advice = f"let {server.credentials.arn} do acm-pca:IssueCertificate"
+    async with host.running(**server.environment()) as agent:
+        await agent.until(
+            lambda status: status and any(advice in concern for concern in status["identities"][0]["concerns"]),
+            "nobody said what is missing",
+        )
+        status = await agent.status()
+        code, out, _ = await host.verb("status")
+        metrics = await asyncio.to_thread(scraped, host.port)
+        server.access.allow("acm-pca:IssueCertificate")
+        await agent.ask("renew", identity="broker", discard_edits=False)
+        await agent.until_ready()
+    assert status is not None
+    assert status["issuers"][0]["reason"] == "access denied"
+    assert status["identities"][0]["tries"]["issuing"]["failure"]["refused"]
+    assert (code, advice in out) == (1, True)
+    assert any(advice in line.get("advice", "") for line in host.log())
+    assert 'cert_agent_issuer_errors_total{identity="broker",reason="access denied"} 1.0' in metrics
+    assert 'cert_agent_issuer_up{issuer="pca"} 0.0' in metrics
+
+
+def scraped(port: int) -> str:
+    """Return the metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 async def test_a_replaced_leaf_is_revoked_at_the_service(server: Pca, tmp_path: Path) -> None:
