@@ -84,7 +84,7 @@ class Store(Protocol):
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
         """Make a key (or take the current one), its CSR and a token, and write them before any CA is asked."""
 
-    async def keep_order(self, pending: Pending, order: Order) -> None:
+    async def keep_order(self, pending: Pending, order: Order) -> Pending:
         """Write down what is known of the order that a CA was given."""
 
     async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:

@@ -32,6 +32,14 @@ class KeyPair:
     key: Path
 
 
+def is_of_a_host(template: str) -> bool:
+    """Return whether a template of AWS Private CA (ARN, or name and version) makes leaves for TLS.
+
+    All others make CAs, which a host must not be, or leaves for signing code and OCSP answers.
+    """
+    return template.rpartition("template/")[2].startswith(("EndEntity", "BlankEndEntity"))
+
+
 # --- AWS ------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause, Damage
 from agent.core.proof import still_proves
+from agent.core.record import Replaced
 from agent.core.situation import Observed, Situation
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class DropPending:
 class Remember:
     """Note which leaves were in use and are replaced, before the last generation that holds them is pruned."""
 
-    replaced: tuple[Certificate, ...]
+    replaced: tuple[Replaced, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +267,11 @@ def _replaced(situation: Situation) -> Step | None:
     if not situation.wanted.revoke or situation.current is None:
         return None
     now, noted = situation.now, situation.record.replaced
-    ended = {leaf for leaf in noted if leaf.not_after <= now}
-    ours = [one for one in situation.observed.disk.kept if one.issuer == situation.wanted.issuer]
-    new = {one.leaf for one in ours if one.leaf.not_after > now} - {*noted, situation.current.leaf}
-    if not ended and not new:
-        return None
-    kept = sorted({*noted, *new} - ended, key=lambda leaf: (leaf.not_after, leaf.fingerprint))
-    return Step(Remember(tuple(kept)), now, "the list of replaced leaves has changed")
+    known = {situation.current.leaf, *(one.leaf for one in noted)}
+    kept = [Replaced(one.issuer, one.leaf) for one in reversed(situation.observed.disk.kept) if one.leaf not in known]
+    # In the order in which they are to be revoked: what was refused has been put last, and stays there.
+    wanted = tuple(one for one in dict.fromkeys((*noted, *kept)) if one.leaf.not_after > now)
+    return None if wanted == noted else Step(Remember(wanted), now, "the list of replaced leaves has changed")
 
 
 def _revocable(situation: Situation) -> Step | None:
@@ -283,10 +282,11 @@ def _revocable(situation: Situation) -> Step | None:
     if not wanted.prove or len(situation.listeners(Verdict.PROVEN)) < len(wanted.prove):
         return None
     reachable = {current.leaf, *(generation.leaf for generation in situation.observed.disk.kept)}
-    for leaf in situation.record.replaced:
-        if leaf not in reachable:
-            why = f"the leaf {leaf.serial_number:x} is replaced, and no roll-back reaches it"
-            return Step(Revoke(leaf), situation.due(situation.record.revoking), why)
+    for one in situation.record.replaced:
+        # One of another CA is for nobody here to revoke; it ends by itself.
+        if one.leaf not in reachable and one.issuer == wanted.issuer:
+            why = f"the leaf {one.leaf.serial_number:x} is replaced, and no roll-back reaches it"
+            return Step(Revoke(one.leaf), situation.due(situation.record.revoking), why)
     return None
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from agent.core.generation import Cause
-from agent.core.schedule import retry_delay
+from agent.core.schedule import refuted_delay, retry_delay
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -26,6 +26,13 @@ class Lane(StrEnum):
     REVOKING = "revoking"
 
 
+IN_DOUBT = "in doubt"
+"""The sort of a refusal that asks a person: whether an order became a certificate, nobody can tell."""
+
+REFUTED = "refuted"
+"""The sort of a failure in which a leaf was paid for that the proof refuted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why the last try of a lane failed, in words for an operator; `reason` is its sort, for metrics."""
@@ -35,6 +42,11 @@ class Failure:
     at: datetime
     refused: bool = False
     reason: str = ""
+
+    @property
+    def refuted(self) -> bool:
+        """Whether a leaf was paid for, and the proof refuted it."""
+        return self.reason == REFUTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +62,19 @@ class Tries:
     ) -> Tries:
         """Return the tries after one more that failed; `rest` is the time until the current leaf ends."""
         count = self.count + 1
-        delay = retry_delay(count, rest, seed, refused=failure.refused, retry_after=retry_after)
+        if failure.refuted:
+            delay = refuted_delay(count, rest, seed)
+        else:
+            delay = retry_delay(count, rest, seed, refused=failure.refused, retry_after=retry_after)
         return Tries(count, failure.at + delay, failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A leaf that was in use, and the name of the CA that gave it: no other one can revoke it."""
+
+    issuer: str
+    leaf: Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +93,7 @@ class Record:
     refuted: int | None = None
     demanded: bool = False
     held_leaf: str | None = None
-    replaced: tuple[Certificate, ...] = ()
+    replaced: tuple[Replaced, ...] = ()
     issuing: Tries = Tries()
     publishing: Tries = Tries()
     settling: Tries = Tries()

@@ -34,6 +34,11 @@ REFUSED_FIRST = timedelta(minutes=1)
 REFUSED_CAP = timedelta(hours=1)
 """The same after a refusal: people mend things, but not within a second."""
 
+REFUTED_QUICK = 3
+REFUTED_CAP = timedelta(days=1)
+"""A leaf that was paid for and then refuted is ordered anew a few times as after a refusal, and then ever more rarely:
+whatever made it wrong, each order is billed, and no emergency makes the next one right."""
+
 WITHOUT_LEAF = timedelta(minutes=1)
 """The longest delay when there is no valid leaf: an outage is not waited out at leisure."""
 
@@ -120,6 +125,14 @@ def retry_delay(
     if retry_after is not None:
         delay = max(delay, min(retry_after, CAP if share is None else min(share, REFUSED_CAP)))
     return max(FLOOR, delay)
+
+
+def refuted_delay(failures: int, rest: timedelta | None, seed: str) -> timedelta:
+    """Return how long to wait before another leaf is paid for, after that many in a row that the proof refuted."""
+    if failures <= REFUTED_QUICK:
+        return retry_delay(failures, rest, seed, refused=True)
+    rung = min(REFUSED_FIRST * float(4 ** min(failures - REFUTED_QUICK, 10)), REFUTED_CAP)
+    return rung * (0.5 + draw(seed, f"try {failures}"))
 
 
 def call_limit(wish: timedelta, rest: timedelta | None) -> timedelta:

@@ -11,6 +11,7 @@ from agent.core.generation import Damage
 from agent.core.proof import Candidate
 from agent.core.schedule import (
     REFUSED_CAP,
+    REFUTED_CAP,
     emergency_delay,
     emergency_instant,
     renewal_instant,
@@ -93,8 +94,11 @@ class Situation:
         """
         if tries.next_at is None or tries.failure is None:
             return self.now
-        if tries.failure.at > self.now or tries.next_at - tries.failure.at > REFUSED_CAP * 2:
+        longest = REFUTED_CAP if tries.failure.refuted else REFUSED_CAP
+        if tries.failure.at > self.now or tries.next_at - tries.failure.at > longest * 2:
             return self.now
+        if tries.failure.refuted:
+            return tries.next_at  # the next leaf is billed too, and no emergency makes it right
         if self.urgent and self.rest is not None and self.rest > timedelta(0):
             return min(tries.next_at, tries.failure.at + emergency_delay(self.rest))
         return tries.next_at

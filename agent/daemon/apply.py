@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from agent.core.chain import order
 from agent.core.evidence import Verdict
-from agent.core.generation import Cause, Draft, Order
+from agent.core.generation import Cause, Draft
 from agent.core.plan import DropPending, Issue, Prove, Publish, Reload, Remember, Revoke, RollBack, Settle, Switch
 from agent.core.proof import Candidate, Finding, Remedy, prove
-from agent.core.record import Failure, Lane, Tries
+from agent.core.record import IN_DOUBT, REFUTED, Failure, Lane, Tries
 from agent.core.situation import Situation
 from agent.daemon.ledger import Ledger
 from agent.daemon.orders import Orders
@@ -87,11 +87,10 @@ class Applier:
         situation = Situation(observed, self._wanted, self._edges.clock())
         if discard_edits and situation.current is not None and situation.key_is_whole:
             await self._write(self._draft(Cause.FILES, situation, situation.current, carry=()), situation)
-        refused = self.ledger.record.issuing.failure is not None and self.ledger.record.issuing.failure.refused
-        pending = observed.disk.pending
-        in_doubt = refused and pending is not None and pending.issued is None and pending.order != Order()
+        failure = self.ledger.record.issuing.failure
+        in_doubt = failure is not None and failure.reason == IN_DOUBT
         if in_doubt or (self.findings and situation.pending_answer is not None):
-            # Whoever asks for a new leaf means neither the one that was refuted nor an order that a CA refuses.
+            # Whoever asks for a new leaf means neither the one that was refuted nor an order that nobody can tell of.
             await self._edges.store.drop_pending()
         no_delay = replace(self.ledger.record, issuing=Tries(), publishing=Tries(), held_leaf=None, demanded=True)
         await self.ledger.note(no_delay)
@@ -236,7 +235,11 @@ class Applier:
             return
         await self._edges.store.drop_pending()
         await self.ledger.note(replace(self.ledger.record, publishing=Tries()))
-        await self.ledger.failed(Lane.ISSUING, IssuerRefusedError(what, advice=advice), situation)
+        # A CA that gives receipts bills, and the next leaf may be as wrong.
+        reason = REFUTED if pending.order.receipt else "refused"
+        if reason == REFUTED:
+            advice += "; another is paid for ever more rarely, and at once with `cert-agent renew`"
+        await self.ledger.failed(Lane.ISSUING, IssuerRefusedError(what, advice=advice, reason=reason), situation)
 
     async def _unopened(self, damages: Sequence[FileDamage], situation: Situation) -> None:
         self.findings = tuple(f"stores: {damage}" for damage in damages)

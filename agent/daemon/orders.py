@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.core.generation import Order
 from agent.core.record import Lane, Tries
 from agent.core.schedule import call_limit
 from agent.errors import (
@@ -24,13 +24,26 @@ if TYPE_CHECKING:
 
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
-    from agent.core.generation import Issued
+    from agent.core.generation import Issued, Pending
     from agent.core.situation import Situation
     from agent.daemon.edges import Edges
     from agent.daemon.ledger import Ledger
+    from agent.ports import Store
 
 LONGEST_CALL = timedelta(seconds=60)
 """The longest that one call to a CA may take, whatever its settings say."""
+
+
+class Kept:
+    """A pending key, with what is known of its order as it stands on disk."""
+
+    def __init__(self, store: Store, pending: Pending) -> None:
+        self._store = store
+        self.pending = pending
+
+    async def note(self, order: Order) -> None:
+        """Put the order on disk."""
+        self.pending = await self._store.keep_order(self.pending, order)
 
 
 class Orders:
@@ -49,15 +62,17 @@ class Orders:
         within = call_limit(LONGEST_CALL, situation.rest)
         try:
             pending = await store.begin(wanted.request, issuer.name, now=situation.now, reuse_key=wanted.reuse_key)
+            left = self._left_behind(situation.observed.disk.pending, pending)
             issued = self._unwritten.get(pending.token)
             if issued is None:
+                kept = Kept(store, pending)
                 try:
                     async with asyncio.timeout(within.total_seconds() + 1):
-                        note = partial(store.keep_order, pending)
-                        issued = await issuer.issue(pending, note=note, within=within)
+                        issued = await issuer.issue(pending, note=kept.note, within=within)
                 except OrderLostError:
                     await store.drop_pending()
                     raise
+                pending, issued = kept.pending, replace(issued, remarks=(*left, *issued.remarks))
                 # Held in memory until it is on disk: a full disk must not have a leaf paid for at each try.
                 self._unwritten = {pending.token: issued}
             await store.keep_answer(pending, issued)
@@ -83,6 +98,15 @@ class Orders:
             for remark in issued.remarks:
                 self._log.warning("the CA remarks", remark=remark)
 
+    def _left_behind(self, before: Pending | None, pending: Pending) -> tuple[str, ...]:
+        """Tell of an order that is given up since another identity, key or CA is wanted by now."""
+        if before is None or before.issued is not None or before.token == pending.token or before.order == Order():
+            return ()
+        which = before.order.receipt or f"that of {before.made_at:%Y-%m-%d %H:%M:%SZ}"
+        remark = f"an order at {before.issuer} was left behind, and may have been paid for: {which}"
+        self._log.warning(remark)
+        return (remark,)
+
     async def revoke(self, leaf: Certificate, situation: Situation) -> None:
         """Have a leaf revoked that was replaced."""
         within = call_limit(LONGEST_CALL, situation.rest)
@@ -92,10 +116,16 @@ class Orders:
                 await self._edges.issuer.revoke(leaf, within=within)
         except (IssuanceError, TimeoutError) as error:
             self._ledger.count("revocations", "failed")
+            if isinstance(error, IssuerRefusedError):
+                # It may be this one alone: the others come first from now on.
+                listed = self._ledger.record.replaced
+                last = tuple(one for one in listed if one.leaf == leaf)
+                others = tuple(one for one in listed if one.leaf != leaf)
+                await self._ledger.note(replace(self._ledger.record, replaced=(*others, *last)))
             late = IssuerUnavailableError(f"the CA did not say in time whether {serial} is revoked", reason="time-out")
             await self._ledger.failed(Lane.REVOKING, error if isinstance(error, IssuanceError) else late, situation)
             return
         self._ledger.count("revocations", "succeeded")
         self._log.info("a replaced leaf is revoked", serial=serial)
-        left = tuple(one for one in self._ledger.record.replaced if one != leaf)
+        left = tuple(one for one in self._ledger.record.replaced if one.leaf != leaf)
         await self._ledger.note(replace(self._ledger.record, replaced=left, revoking=Tries()))

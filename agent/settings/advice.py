@@ -62,7 +62,7 @@ def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
     if request.key is KeyAlgorithm.ED25519 and any(isinstance(one, Pkcs12Files) for one in wanted.files):
         yield "Java before 15 reads no Ed25519 key"
     if isinstance(configuration.issuers[wanted.issuer], LocalCaSpec):
-        yield "the embedded CA keeps its keys on this host; use Vault or AWS Private CA where hosts must trust one another"
+        yield "the embedded CA keeps its keys on this host; use Vault or AWS Private CA where hosts trust one another"
 
 
 def _of_renewal(wanted: Wanted) -> Iterator[str]:

@@ -23,11 +23,12 @@ from agent.core.configuration import (
     Wanted,
 )
 from agent.core.identity import KeyAlgorithm, Request
+from agent.core.issuer_spec import is_of_a_host
 from agent.core.schedule import LATEST, SHORTEST_WINDOW
 from agent.core.secret import Secret
 from agent.settings.apart import check_apart
 from agent.settings.ground import LOOPBACK, Ground
-from agent.settings.issuer_border import OF_A_CA, IssuerBorder
+from agent.settings.issuer_border import IssuerBorder
 from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart, VaultPart
 from agent.settings.model import (
     CommandPart,
@@ -184,8 +185,8 @@ class Border(Ground):
             return
         if not isinstance(self._issuers.get(issuer), AwsPcaPart | None):
             self._wrong(at, f"is for AWS Private CA, and {shown(issuer)} is none: leave it out")
-        elif template.rpartition("template/")[2].startswith(OF_A_CA):
-            self._wrong(at, "is that of a CA, and a host with such a leaf signs for others: name one of an end entity")
+        elif not is_of_a_host(template):
+            self._wrong(at, "makes no leaves for TLS, but CAs, or leaves for code or OCSP: name one of EndEntity…")
 
     def _renewal(self, at: Location, part: IdentityPart, lifetime: timedelta | None) -> RenewalPolicy:
         if part.renew_at is not None and part.renew_before is not None:

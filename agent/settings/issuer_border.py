@@ -22,6 +22,7 @@ from agent.core.issuer_spec import (
     UserpassLogin,
     VaultSpec,
     WebIdentity,
+    is_of_a_host,
 )
 from agent.settings.ground import LOOPBACK, Ground
 from agent.settings.issuer_parts import (
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from agent.core.secret import Secret
     from agent.settings.wording import Location
 
-OF_A_CA = ("SubordinateCACertificate", "RootCACertificate", "BlankSubordinateCACertificate", "BlankRootCACertificate")
-"""How the names of templates begin that make CAs."""
 SHORTEST_SESSION, LONGEST_SESSION = 900, 12 * 3600
 """Seconds that STS gives the credentials of a role."""
 
@@ -103,8 +102,8 @@ class IssuerBorder(Ground):
         )
 
     def _check_template(self, at: Location, template: str | None) -> None:
-        if template is not None and template.rpartition("template/")[2].startswith(OF_A_CA):
-            self._wrong(at, "is that of a CA, and a host with such a leaf signs for others: name one of an end entity")
+        if template is not None and not is_of_a_host(template):
+            self._wrong(at, "makes no leaves for TLS, but CAs, or leaves for code or OCSP: name one of EndEntity…")
 
     def _access_to_aws(self, at: Location, part: AwsAccessPart) -> AwsAccess:
         for key in ("endpoint", "sts_endpoint"):

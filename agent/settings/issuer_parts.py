@@ -90,7 +90,7 @@ class AwsPcaPart(AwsAccessPart):
     )
     revoke: bool = Field(False, description="Revoke what a proven renewal replaced, once no roll-back reaches it.")
     calls_per_second: float = Field(10.0, ge=0.2, le=100, description="The most that AWS is asked; throttles slow it.")
-    timeout: Span = Field("30s", validate_default=True, description="Longest time for one look at the CA.")
+    timeout: Span = Field("30s", validate_default=True, description="Longest time for one order, waiting included.")
 
 
 # --- Vault and OpenBao ----------------------------------------------------------------------

@@ -78,9 +78,11 @@ class DirectoryStore:
         """Write a key, its CSR and a token before any CA is asked."""
         return await _in_thread(self._begin, request, issuer, now, reuse_key)
 
-    async def keep_order(self, pending: Pending, order: Order) -> None:
+    async def keep_order(self, pending: Pending, order: Order) -> Pending:
         """Write down what is known of the order."""
-        await _in_thread(self._pending.keep_order, pending, order)
+        ordered = replace(pending, order=order)
+        await _in_thread(self._pending.keep_order, ordered)
+        return ordered
 
     async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
         """Write down what the CA answered."""

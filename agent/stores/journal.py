@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.core.record import Failure, Lane, Record, Tries
+from agent.core.record import Failure, Lane, Record, Replaced, Tries
 from agent.errors import MaterialError
 from agent.stores.manifest import UNREADABLE, certificates, texts
 
@@ -26,7 +26,7 @@ def encode(record: Record) -> bytes:
         "refuted": record.refuted,
         "demanded": record.demanded,
         "held_leaf": record.held_leaf,
-        "replaced": texts(record.replaced),
+        "replaced": [{"issuer": one.issuer, "leaf": texts([one.leaf])[0]} for one in record.replaced],
         "lanes": {lane: _lane(record.tries(lane)) for lane in Lane if record.tries(lane) != Tries()},
     }
     return json.dumps(values).encode() + b"\n"
@@ -42,7 +42,9 @@ def decode(content: bytes) -> Record:
             refuted=_number(values["refuted"]),
             demanded=bool(values["demanded"]),
             held_leaf=None if values["held_leaf"] is None else str(values["held_leaf"]),
-            replaced=certificates(values.get("replaced", [])),
+            replaced=tuple(
+                Replaced(str(one["issuer"]), certificates([one["leaf"]])[0]) for one in values.get("replaced", [])
+            ),
         )
         for lane in Lane:
             if lane in values["lanes"]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent.core.generation import Order, Pending
@@ -73,9 +72,9 @@ class PendingFile:
         self._write(pending, key)
         return pending
 
-    def keep_order(self, pending: Pending, order: Order) -> None:
+    def keep_order(self, pending: Pending) -> None:
         """Note what is known of the order beside the key; raise `MaterialError` when the key is gone."""
-        self._write(replace(pending, order=order), self.key())
+        self._write(pending, self.key())
 
     def keep_answer(self, pending: Pending) -> None:
         """Note the CA's answer beside the key; raise `MaterialError` when the key is gone."""

@@ -93,8 +93,9 @@ class Adapters:
 
     async def tend(self) -> timedelta | None:
         """Do what is due to keep the logins at the CAs alive; return when to come again, None for not at all."""
-        wishes = [await issuer.tend() for issuer in tuple(self._issuers.values())]
-        return min((wish for wish in wishes if wish is not None), default=None)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(issuer.tend()) for issuer in tuple(self._issuers.values())]
+        return min((wish for task in tasks if (wish := task.result()) is not None), default=None)
 
     async def close(self) -> None:
         """Give back every connection and login."""

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from agent.core.issuer_status import Examined, Opinion
+from agent.errors import TrustError
 from agent.wiring.adapters import Adapters
 from agent.wiring.clock import utc_now
 
@@ -30,7 +31,7 @@ async def connect(configuration: Configuration, say: Callable[[str], None]) -> b
     """Examine every CA for the identities that use it, and say what was found; well is when nothing is bad."""
     adapters = Adapters(configuration, utc_now, read_only=True)
     try:
-        names = sorted({wanted.issuer for wanted in configuration.identities.values()})
+        names = sorted({name for wanted in configuration.identities.values() for name in adapters.specs(wanted)})
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(_examine(adapters.issuer(name), name, configuration)) for name in names}
         well = True
@@ -43,10 +44,20 @@ async def connect(configuration: Configuration, say: Callable[[str], None]) -> b
         await adapters.close()
 
 
+async def _trusted(issuer: CertificateIssuer) -> tuple[Examined, ...]:
+    """Look at a CA that is a source of trust and issues nothing here."""
+    try:
+        anchors = await issuer.anchors()
+    except TrustError as error:
+        return (Examined("anchors", Opinion.BAD, error.diagnosis()),)
+    ends = min(anchor.not_after for anchor in anchors)
+    return (Examined("anchors", Opinion.GOOD, f"there are {len(anchors)}, and the first of them ends {ends:%Y-%m-%d}"),)
+
+
 async def _examine(issuer: CertificateIssuer, name: str, configuration: Configuration) -> tuple[Examined, ...]:
     requests = [wanted.request for wanted in configuration.identities.values() if wanted.issuer == name]
     try:
         async with asyncio.timeout(WITHIN):
-            return await issuer.examine(requests)
+            return await issuer.examine(requests) if requests else await _trusted(issuer)
     except TimeoutError:
         return (Examined("answer", Opinion.BAD, f"it took longer than {WITHIN:.0f} s: see whether the CA is up"),)

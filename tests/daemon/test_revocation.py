@@ -77,7 +77,7 @@ async def test_a_restart_forgets_no_leaf_that_is_to_be_revoked() -> None:
     """The list is on disk before the last generation that holds the leaf is pruned."""
     world = await renewed(2)
     first = world.store.generations[1].leaf
-    assert first in world.store.record.replaced
+    assert first in {one.leaf for one in world.store.record.replaced}
     world.restart()
     await world.keeper.renew()
     assert world.ca.revoked == [first]
@@ -115,3 +115,30 @@ async def test_a_leaf_that_has_ended_is_not_revoked() -> None:
     world.now += timedelta(hours=1)
     await world.keeper.turn()
     assert all(leaf.not_after > world.now for leaf in world.ca.revoked)
+
+
+async def test_a_leaf_of_another_ca_is_not_asked_of_this_one() -> None:
+    """After a change of the issuer the old leaves are for nobody here to revoke."""
+    world = await renewed(2)
+    world.ca.name = "other"
+    world.restart(replace(REVOKING, issuer="other"))
+    for _ in range(4):
+        await world.keeper.renew()
+    issuers = {one.issuer for one in world.store.record.replaced}
+    assert "ca" in issuers
+    assert len(world.ca.revoked) == 1
+
+
+async def test_one_refusal_holds_up_no_other_revocation() -> None:
+    """A leaf that the CA does not know goes to the end of the list."""
+    world = await renewed(2)
+    refused = world.store.record.replaced[0].leaf
+    world.ca.revocations = [IssuerRefusedError("unknown serial", reason="authority")]
+    await world.keeper.renew()
+    assert world.ca.revoked == []
+    assert world.store.record.replaced[-1].leaf == refused
+    world.now += timedelta(hours=3)
+    await world.keeper.renew()
+    await world.keeper.turn()
+    assert refused in world.ca.revoked
+    assert world.ca.revoked[0] != refused

@@ -144,17 +144,20 @@ class MemoryStore:
         """Make a key; the same pending is taken up again."""
         self._writes()
         assert not reuse_key
-        if self.pending is None or self.pending.issued or not self.pending.request.same_identity(request):
+        before = self.pending
+        if before is None or before.issued or before.issuer != issuer or not before.request.same_identity(request):
             token = f"token-{len(self.world.keys)}"
             self.world.keys[token] = key = make_key(request.key)
             public = Ca.root(key=key).certificate.public_key
             self.pending = Pending(request, issuer, token, now, public, csr=b"")
+        assert self.pending is not None
         return self.pending
 
-    async def keep_order(self, pending: Pending, order: Order) -> None:
+    async def keep_order(self, pending: Pending, order: Order) -> Pending:
         """Note the order."""
         self._writes()
         self.pending = replace(pending, order=order)
+        return self.pending
 
     async def keep_answer(self, pending: Pending, issued: Issued) -> Pending:
         """Note the answer."""

@@ -255,7 +255,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         "issuers.pca.assume_role.duration",
         "write 15m to 12h",
     ),
-    ("issuers.pca", PCA | {"template": "RootCACertificate/V1"}, "issuers.pca.template", "is that of a CA"),
+    ("issuers.pca", PCA | {"template": "RootCACertificate/V1"}, "issuers.pca.template", "makes no leaves for TLS"),
     ("issuers.pca", PCA | {"template": "nonsense"}, "issuers.pca.template", ""),
     ("issuers.pca", PCA | {"signing_algorithm": "MD5"}, "issuers.pca.signing_algorithm", "write one of"),
     ("issuers.pca", PCA | {"endpoint": "http://vpce.example.com"}, "issuers.pca.endpoint", "in the clear"),

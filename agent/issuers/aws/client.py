@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from agent.core.issuer_spec import AwsPcaSpec
 
-STALE = frozenset({"credentials", "access denied"})
-"""Sorts of failures after which the credentials are found anew: files, roles and external ids may have been mended."""
+STALE = frozenset({"credentials", "access denied", "TLS"})
+"""Sorts of failures after which the credentials are found anew: files, roles and external ids may have been mended,
+and so may a file of CAs."""
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class PcaClient:
         self._queue = Queue(spec.calls_per_second)
         self._making = asyncio.Lock()
         self._open: _Lease | None = None
+        self._confidences: set[str] = set()
 
     async def call(self, operation: str, *, end: float, **parameters: Any) -> dict[str, Any]:
         """Return what an operation (`issue_certificate`) answers; `end` is on the loop's clock.
@@ -53,14 +55,16 @@ class PcaClient:
                 "other identities' calls to AWS come first", advice="it is tried again", reason="queue"
             ) from None
         try:
-            with told(self._spec):
+            with told(self._spec, self._confidences):
                 async with asyncio.timeout_at(end), self._client() as client:
-                    answer: dict[str, Any] = await getattr(client, operation)(**parameters)
+                    answer = await getattr(client, operation)(**parameters)
+                    if not isinstance(answer, dict):
+                        raise TypeError(type(answer).__name__)
         except IssuanceError as error:
             if error.reason == "throttled":
                 self._queue.throttled()
-            if error.reason in STALE:
-                await self.close()
+            elif error.reason == "in progress":
+                self._queue.granted()
             raise
         self._queue.granted()
         return answer
@@ -70,9 +74,9 @@ class PcaClient:
         from agent.issuers.aws.session import client_config, open_session, told
 
         access = self._spec.access
-        with told(self._spec):
+        with told(self._spec, self._confidences):
             async with asyncio.timeout_at(end):
-                session = await open_session(access, self._spec.region)
+                session = await open_session(access, self._spec.region, self._confidences)
                 async with session.create_client(
                     "sts",
                     region_name=self._spec.region,
@@ -93,13 +97,22 @@ class PcaClient:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Any]:
+        """Lend the client; one whose credentials have failed is lent to nobody else."""
+        from agent.issuers.aws.session import told
+
         async with self._making:
             if self._open is None:
                 self._open = await self._make()
             lease = self._open
             lease.users += 1
         try:
-            yield lease.client
+            with told(self._spec, self._confidences):
+                yield lease.client
+        except IssuanceError as error:
+            if error.reason in STALE:
+                lease.forgotten = True
+                self._open = None if self._open is lease else self._open
+            raise
         finally:
             lease.users -= 1
             if lease.forgotten and not lease.users:
@@ -109,7 +122,7 @@ class PcaClient:
         from agent.issuers.aws.session import client_config, open_session
 
         access = self._spec.access
-        session = await open_session(access, self._spec.region)
+        session = await open_session(access, self._spec.region, self._confidences)
         stack = AsyncExitStack()
         client = await stack.enter_async_context(
             session.create_client(

@@ -6,15 +6,24 @@ Where only the service knows its exact words, nothing but the error's code is lo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, OrderLostError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent.core.issuer_spec import AwsPcaSpec
 
 LONGEST_QUOTE = 300
+
+TOKEN = re.compile(r"[A-Za-z0-9+/=_.]{100,}")
+"""No name, ARN or date is as long without a hyphen or a colon; session tokens and JWTs are longer."""
+
+ALREADY = "already done"
+UNKNOWN_RECEIPT = "unknown receipt"
+"""Sorts that the issuer itself acts upon."""
 
 THROTTLED = frozenset(
     {
@@ -72,10 +81,14 @@ class ServiceError:
     status: int = 400
 
 
-def judge(error: ServiceError, spec: AwsPcaSpec | None = None) -> IssuanceError:
-    """Return what an answered error is to us: to be tried again, or for a person to act upon."""
+def judge(error: ServiceError, spec: AwsPcaSpec | None = None, secrets: Iterable[str] = ()) -> IssuanceError:
+    """Return what an answered error is to us: to be tried again, or for a person to act upon.
+
+    None of the `secrets` that were sent is repeated from the service's words.
+    """
+    error = replace(error, code=quoted(error.code, secrets), message=quoted(error.message, secrets))
     code, operation = error.code, error.operation
-    said = f"AWS refused {operation}: {code}" + (f": {quoted(error.message)}" if error.message else "")
+    said = f"AWS refused {operation}: {code}" + (f": {error.message}" if error.message else "")
     if code in THROTTLED:
         return IssuerUnavailableError(
             f"AWS throttles {operation}: {code}",
@@ -88,7 +101,7 @@ def judge(error: ServiceError, spec: AwsPcaSpec | None = None) -> IssuanceError:
         )
     if code == "RequestFailedException" and operation == "GetCertificate":
         return OrderLostError(
-            f"AWS Private CA took the order and failed it: {quoted(error.message)}",
+            f"AWS Private CA took the order and failed it: {error.message}",
             advice="it is ordered anew",
             reason="order failed",
         )
@@ -102,10 +115,14 @@ def judge(error: ServiceError, spec: AwsPcaSpec | None = None) -> IssuanceError:
             advice="they are asked for anew; see that this host's clock is right, and that their source renews them",
             reason="credentials",
         )
+    if code == "ResourceNotFoundException" and operation == "GetCertificate":
+        return IssuerRefusedError(said, advice="see the CA's audit report for the certificate", reason=UNKNOWN_RECEIPT)
     return IssuerRefusedError(said, advice=_advice(error, spec), reason=_reason(code))
 
 
 def _reason(code: str) -> str:
+    if code == "RequestAlreadyProcessedException":
+        return ALREADY
     if code in DENIED:
         return "access denied"
     if code in WRONG_CREDENTIALS or code in BAD_IDENTITY_TOKEN:
@@ -161,7 +178,13 @@ def _denied(error: ServiceError, spec: AwsPcaSpec | None) -> str:
     return advice
 
 
-def quoted(text: str) -> str:
-    """Return a stranger's words in one line of printable characters, cut where they are too long."""
+def quoted(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return a stranger's words in one line of printable characters, cut where they are too long, without secrets.
+
+    A run of letters as long as a session token is taken for one, whoever sent it.
+    """
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "[secret]")
+    text = TOKEN.sub("[token]", text)
     line = " ".join("".join(one if one.isprintable() else " " for one in text[: 4 * LONGEST_QUOTE]).split())
     return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"

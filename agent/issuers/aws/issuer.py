@@ -9,6 +9,7 @@ five minutes; after that nobody can tell whether the first one issued.
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.core.generation import Issued, Order
 from agent.core.issuer_spec import InDoubt
 from agent.core.issuer_status import IssuerStatus
+from agent.core.record import IN_DOUBT
 from agent.errors import (
     IssuanceError,
     IssuerRefusedError,
@@ -27,11 +29,12 @@ from agent.errors import (
 )
 from agent.issuers.aws.authority import Authority, read_authority, read_chain
 from agent.issuers.aws.client import PcaClient
+from agent.issuers.aws.failure import ALREADY, UNKNOWN_RECEIPT
 from agent.issuers.aws.template import passthrough, template_arn
 from agent.issuers.aws.validity import validity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from agent.core.certificate import Certificate
@@ -47,8 +50,14 @@ REMEMBERED = timedelta(minutes=4, seconds=45)
 POLLS = (0.3, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
 """Seconds before each look for the certificate; the last again and again. It takes a second or two as a rule."""
 
+NEVER_SENT = frozenset({"throttled", "credentials", "queue", "unreachable", "TLS"})
+"""The sorts of failures in which the service has ordered nothing: it was not asked, or said no."""
+
 FRESH = timedelta(minutes=5)
 """How long what is known of the CA holds."""
+
+LOOKED_AT_EVERY = timedelta(hours=1)
+"""How old what is known of the CA may become."""
 
 
 class AwsPca:
@@ -63,6 +72,7 @@ class AwsPca:
         self._describes = True
         self._receipts: dict[str, str] = {}
         self._imported_anew: datetime | None = None
+        self._longest = timedelta()
         self._trouble: IssuanceError | None = None
         self._asked_at: datetime | None = None
 
@@ -77,17 +87,26 @@ class AwsPca:
         Raise `IssuerUnavailableError` with the order on disk when there is no answer yet.
         """
         end = self._end(within)
+        self._longest = max(self._longest, pending.request.lifetime)
         order = pending.order
         receipt = self._receipts.get(pending.token) or order.receipt
         remarks: tuple[str, ...] = ()
         if receipt and not receipt.startswith(f"{self._spec.authority}/"):
-            receipt, order = "", Order()  # of another CA, which stood under this name before
+            # Another CA stood under this name before.
+            remarks = (f"an order at another CA was left behind, and may have been paid for: {receipt}",)
+            receipt, order = "", Order()
         if not receipt:
-            receipt, remarks = await self._order(pending, order, note, end)
+            receipt, more = await self._order(pending, order, note, end)
+            remarks = (*remarks, *more)
         try:
             certificates = await self._collect(receipt, end)
         except OrderLostError:
             self._receipts.pop(pending.token, None)
+            raise
+        except IssuerRefusedError as error:
+            if error.reason == UNKNOWN_RECEIPT:
+                self._receipts.pop(pending.token, None)
+                raise self._unknown(receipt, order) from error
             raise
         self._receipts.pop(pending.token, None)
         return Issued(certificates, self._clock(), (*remarks, *self._remarks(certificates[0], pending.request)))
@@ -116,12 +135,21 @@ class AwsPca:
                 "revoke_certificate", self._end(within), CertificateSerial=pairs, RevocationReason="SUPERSEDED"
             )
         except IssuerRefusedError as error:
-            if "RequestAlreadyProcessedException" not in error.what:
+            if error.reason != ALREADY:
                 raise
+            self._trouble = None
 
     async def tend(self) -> timedelta | None:
-        """Nothing is to be tended: credentials are refreshed by the call that needs them."""
-        return None
+        """Look at the CA from time to time, also where no source of trust asks for it; nothing is raised.
+
+        Credentials need no tending: the call that needs them refreshes them.
+        """
+        if self._known is not None and self._clock() - self._known[1] >= LOOKED_AT_EVERY:
+            try:
+                await self.authority(self._end(self._spec.within), fresh=True)
+            except IssuanceError:
+                return LOOKED_AT_EVERY / 6  # noted by the call, and told in the status
+        return LOOKED_AT_EVERY
 
     async def examine(self, requests: Sequence[Request]) -> tuple[Examined, ...]:
         """Ask AWS whether credentials, rights, template and CA will do; nothing is issued."""
@@ -134,7 +162,13 @@ class AwsPca:
         authority = self._known[0] if self._known else None
         remarks = []
         if self._imported_anew is not None:
-            remarks.append(f"the CA's certificate was imported anew, seen at {self._imported_anew:%Y-%m-%d %H:%M:%SZ}")
+            seen = f"{self._imported_anew:%Y-%m-%d %H:%M:%SZ}"
+            remarks.append(f"the CA's certificate or its chain was imported anew, as was seen at {seen}")
+        if authority is not None and authority.end < self._clock() + self._longest:
+            remarks.append(
+                f"the CA ends at {authority.end:%Y-%m-%d %H:%M:%SZ}, before a leaf that is asked for now would:"
+                " have it renewed"
+            )
         if authority is not None and authority.state not in ("", "ACTIVE"):
             remarks.append(f"the CA is {authority.state}")
         return IssuerStatus(
@@ -158,11 +192,28 @@ class AwsPca:
             if known is not None and not fresh and self._clock() - known[1] < FRESH:
                 return known[0]
             certificate = await self._call("get_certificate_authority_certificate", end)
-            found = read_authority(certificate, await self._described(end))
-            if known is not None and known[0].certificate != found.certificate:
+            described = await self._described(end)
+            with self._noted():
+                found = read_authority(certificate, described)
+            if known is not None and known[0].chain != found.chain:
                 self._imported_anew = self._clock()
             self._known = (found, self._clock())
             return found
+
+    def _unknown(self, receipt: str, order: Order) -> IssuanceError:
+        """Return what to do about a certificate that AWS does not know by the name that it gave it."""
+        now, number = self._clock(), receipt.rpartition("/")[2]
+        if order.asked_at is None or order.asked_at <= now < order.asked_at + REMEMBERED:
+            # What was written a moment ago is not found everywhere at once.
+            return IssuerUnavailableError(
+                f"AWS does not know the certificate {number} yet", advice="it is asked for again", reason="in progress"
+            )
+        what = f"AWS no longer knows the certificate {number}, which was ordered and may have been paid for"
+        if self._spec.in_doubt is InDoubt.ASK:
+            return IssuerRefusedError(
+                what, advice="see the CA's audit report; `cert-agent renew` orders anew", reason=IN_DOUBT
+            )
+        return OrderLostError(what, advice="it is ordered anew", reason="order failed")
 
     # --- ordering --------------------------------------------------------------------------
 
@@ -177,7 +228,7 @@ class AwsPca:
                 raise IssuerRefusedError(
                     f"nobody can tell whether the order of {since} became a certificate, and it is not ordered anew",
                     advice="see the CA's audit report; `cert-agent renew` orders anew, and so does `in_doubt: reissue`",
-                    reason="in doubt",
+                    reason=IN_DOUBT,
                 )
             lost = "a certificate may have been issued and paid for that nobody has"
             remarks = (f"the order of {since} had no answer and was placed anew: {lost}",)
@@ -241,7 +292,8 @@ class AwsPca:
                 if error.reason not in ("in progress", "throttled", "server"):
                     raise
                 continue
-            return read_chain([answer.get("Certificate"), answer.get("CertificateChain")])
+            with self._noted():
+                return read_chain([answer.get("Certificate"), answer.get("CertificateChain")])
         raise IssuerUnavailableError(
             f"AWS has not issued {receipt.rpartition('/')[2]} in the time that there was",
             advice="the order stands, and the certificate is asked for again",
@@ -273,22 +325,28 @@ class AwsPca:
             return None
 
     async def _call(self, operation: str, end: float, **parameters: Any) -> dict[str, Any]:
-        try:
+        with self._noted():
             answer = await self._client.call(
                 operation, end=end, CertificateAuthorityArn=self._spec.authority, **parameters
             )
+        self._trouble = None
+        return answer
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note when AWS was asked, and why that failed; to wait is no failure."""
+        self._asked_at = self._clock()
+        try:
+            yield
         except IssuanceError as error:
-            self._asked_at = self._clock()
             if error.reason not in ("in progress", "queue"):
                 self._trouble = error
             raise
-        self._asked_at, self._trouble = self._clock(), None
-        return answer
 
     def _end(self, within: timedelta) -> float:
-        return asyncio.get_running_loop().time() + within.total_seconds()
+        return asyncio.get_running_loop().time() + min(within, self._spec.within).total_seconds()
 
 
 def _is_without_effect(error: IssuanceError) -> bool:
     """Whether a failed order is known to have issued nothing: the service said no, or was not asked."""
-    return isinstance(error, IssuerRefusedError) or error.reason in ("throttled", "credentials", "queue", "unreachable")
+    return isinstance(error, IssuerRefusedError) or error.reason in NEVER_SENT

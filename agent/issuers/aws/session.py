@@ -25,12 +25,12 @@ from aiobotocore.session import AioSession
 from botocore import exceptions as raised
 
 from agent.core.secret import Secret
-from agent.errors import IssuerRefusedError, IssuerUnavailableError, MaterialError
+from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, MaterialError
 from agent.issuers.aws.failure import ServiceError, judge, quoted
 from agent.net.secret import read_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from agent.core.issuer_spec import AwsAccess, AwsPcaSpec
 
@@ -111,13 +111,14 @@ def client_config(access: AwsAccess, **more: Any) -> AioConfig:
     )
 
 
-async def open_session(access: AwsAccess, region: str) -> AioSession:
+async def open_session(access: AwsAccess, region: str, confidences: set[str] | None = None) -> AioSession:
     """Return a session that signs as the settings say.
 
-    A role is assumed when the first call needs its credentials, and again before they end. The
-    external id is read once a session. Raise `IssuerRefusedError` when a file or profile is missing
-    or there are no credentials at all.
+    What it will send in confidence is added to `confidences`. A role is assumed when the first call
+    needs its credentials, and again before they end; the external id is read once a session. Raise
+    `MaterialError` or an error of AWS's libraries, which `told` makes readable.
     """
+    known = set() if confidences is None else confidences
     # Two, since a session keeps the credentials that it finds first: those of the chain serve STS alone.
     chain = await asyncio.to_thread(_session, access, region)
     make_sts = partial(
@@ -136,7 +137,7 @@ async def open_session(access: AwsAccess, region: str) -> AioSession:
         web = access.web_identity
         fetcher = AioAssumeRoleWithWebIdentityCredentialFetcher(
             client_creator=sts,
-            web_identity_token_loader=partial(_read, Secret(file=web.token_file)),
+            web_identity_token_loader=partial(_read, Secret(file=web.token_file), known),
             role_arn=web.role_arn,
             extra_args={"RoleSessionName": web.session_name},
         )
@@ -149,7 +150,7 @@ async def open_session(access: AwsAccess, region: str) -> AioSession:
             raise raised.NoCredentialsError
         extra = {"RoleSessionName": role.session_name, "DurationSeconds": int(role.duration.total_seconds())}
         if role.external_id is not None:
-            extra["ExternalId"] = await asyncio.to_thread(_read, role.external_id)
+            extra["ExternalId"] = await asyncio.to_thread(_read, role.external_id, known)
         assume = AioAssumeRoleCredentialFetcher(
             client_creator=sts,
             source_credentials=source,
@@ -169,9 +170,10 @@ async def credentials(access: AwsAccess, region: str = "") -> Credentials:
 
     The region is that of the settings, or of AWS's own configuration.
     """
-    with told(None):
+    confidences: set[str] = set()
+    with told(None, confidences):
         async with asyncio.timeout(STS_WITHIN.total_seconds()):
-            session = await open_session(access, access.region or region)
+            session = await open_session(access, access.region or region, confidences)
             found = await session.get_credentials()
             if found is None:
                 raise raised.NoCredentialsError
@@ -189,6 +191,32 @@ class _Sort:
     what: str
     advice: str
 
+    def told(self, error: Exception) -> IssuanceError:
+        """Return the failure as an operator is told of it; the library's own words may hold anything."""
+        return self.sort(f"{self.what} ({type(error).__name__})", advice=self.advice, reason=self.reason)
+
+
+UNREACHABLE = _Sort(
+    (raised.ConnectTimeoutError, raised.ProxyConnectionError),
+    IssuerUnavailableError,
+    "unreachable",
+    "there is no connection to AWS",
+    "see the network, the VPC endpoint and `endpoint`",
+)
+BROKEN_OFF = _Sort(
+    (raised.HTTPClientError, aiohttp.ClientError, OSError),
+    IssuerUnavailableError,
+    "network",
+    "the connection to AWS failed, or broke off",
+    "see that this host reaches the endpoint, and what answers there",
+)
+ODD = _Sort(
+    (Exception,),
+    IssuerUnavailableError,
+    "malformed answer",
+    "AWS's library could make nothing of what it was answered",
+    "see what answers at the endpoint, and that this host's clock is right",
+)
 
 SORTS = (
     _Sort(
@@ -219,17 +247,11 @@ SORTS = (
         "the AWS credentials cannot be had",
         "see that the source of the credentials is up; it is tried again",
     ),
-    _Sort(
-        (raised.EndpointConnectionError, raised.ConnectTimeoutError, raised.ProxyConnectionError),
-        IssuerUnavailableError,
-        "unreachable",
-        "there is no connection to AWS",
-        "see the network, the VPC endpoint and `endpoint`",
-    ),
+    UNREACHABLE,
     _Sort(
         (raised.SSLError,),
         IssuerUnavailableError,
-        "unreachable",
+        "TLS",
         "the certificate of AWS's endpoint is not trusted",
         "see `endpoint`, and that `ca_file` holds the CA of its certificate",
     ),
@@ -240,22 +262,21 @@ SORTS = (
         "AWS did not answer in time",
         "see that this host reaches the endpoint",
     ),
-    _Sort(
-        (raised.BotoCoreError, aiohttp.ClientError, OSError, ValueError),
-        IssuerUnavailableError,
-        "network",
-        "the connection to AWS failed, or broke off",
-        "see that this host reaches the endpoint, and what answers there",
-    ),
+    BROKEN_OFF,
 )
 """The failures of AWS's libraries; the first that fits counts."""
 
 
 @contextlib.contextmanager
-def told(spec: AwsPcaSpec | None) -> Iterator[None]:
-    """Turn what AWS's libraries raise into `IssuanceError`: what happened and what to do."""
+def told(spec: AwsPcaSpec | None, secrets: Collection[str] = ()) -> Iterator[None]:
+    """Turn what AWS's libraries raise into `IssuanceError`: what happened and what to do.
+
+    `secrets` are what was sent in confidence; it may grow until the error is told.
+    """
     try:
         yield
+    except IssuanceError:
+        raise
     except raised.ClientError as error:
         described = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
@@ -263,21 +284,25 @@ def told(spec: AwsPcaSpec | None) -> Iterator[None]:
             operation=str(error.operation_name),
             code=str(described.get("Code", "")),
             message=str(described.get("Message", "")),
-            status=int(status),
+            status=status if isinstance(status, int) else 400,
         )
-        raise judge(answered, spec) from None
+        raise judge(answered, spec, secrets) from None
     except MaterialError as error:
         raise IssuerRefusedError(error.what, advice=error.advice, reason="credentials") from error
     except raised.ParamValidationError as error:
         # Its words name fields and lengths, and the values are names, of which none is secret.
         raise IssuerRefusedError(
-            f"the request does not fit AWS's own rules: {quoted(str(error))}",
+            f"the request does not fit AWS's own rules: {quoted(str(error), secrets)}",
             advice="correct the identity's subject, SANs or lifetime",
             reason="malformed request",
         ) from None
-    except tuple(kind for one in SORTS for kind in one.kinds) as error:
-        sort = next(one for one in SORTS if isinstance(error, one.kinds))
-        raise sort.sort(f"{sort.what} ({type(error).__name__})", advice=sort.advice, reason=sort.reason) from None
+    except raised.EndpointConnectionError as error:
+        # aiobotocore raises it for every lost connection; only one that never stood has certainly asked nothing.
+        never_stood = isinstance(error.kwargs.get("error"), aiohttp.ClientConnectorError)
+        raise (UNREACHABLE if never_stood else BROKEN_OFF).told(error) from None
+    except Exception as error:  # noqa: BLE001 - at the border to a library without types, no answer may end the agent
+        sort = next((one for one in SORTS if isinstance(error, one.kinds)), ODD)
+        raise sort.told(error) from None
 
 
 def _session(access: AwsAccess, region: str) -> AioSession:
@@ -289,5 +314,7 @@ def _session(access: AwsAccess, region: str) -> AioSession:
     return session
 
 
-def _read(secret: Secret) -> str:
-    return read_secret(secret)
+def _read(secret: Secret, confidences: set[str]) -> str:
+    value = read_secret(secret)
+    confidences.add(value)
+    return value

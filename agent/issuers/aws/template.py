@@ -23,8 +23,6 @@ BY_USAGES = {
 }
 """The base template of each set of usages: it takes subject and SANs from the CSR, and sets the usages itself."""
 
-OF_SUBORDINATES = ("SubordinateCACertificate", "RootCACertificate", "BlankSubordinateCACertificate", "BlankRootCA")
-
 SUBJECT = {
     NameOID.COUNTRY_NAME: "Country",
     NameOID.STATE_OR_PROVINCE_NAME: "State",
@@ -47,11 +45,6 @@ def template_arn(request: Request, configured: str, partition: str) -> str:
     """Return the ARN of the identity's template, else of the issuer's, else of the one that fits the usages."""
     template = request.template or configured or BY_USAGES[request.usages]
     return template if template.startswith("arn:") else f"arn:{partition}:acm-pca:::template/{template}"
-
-
-def makes_a_ca(template: str) -> bool:
-    """Return whether a leaf by this template could sign for other hosts."""
-    return template.rpartition("template/")[2].startswith(OF_SUBORDINATES)
 
 
 def passthrough(request: Request, arn: str) -> dict[str, Any] | None:

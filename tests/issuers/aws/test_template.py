@@ -8,7 +8,8 @@ import pytest
 from cryptography import x509
 
 from agent.core.identity import KeyAlgorithm, Usage
-from agent.issuers.aws.template import makes_a_ca, passthrough, template_arn
+from agent.core.issuer_spec import is_of_a_host
+from agent.issuers.aws.template import passthrough, template_arn
 from tests.material import make_request
 
 SERVER, CLIENT = Usage.SERVER, Usage.CLIENT
@@ -39,11 +40,13 @@ def test_an_identity_s_template_goes_before_the_issuer_s() -> None:
     assert template_arn(own, "EndEntityCertificate/V1", "aws") == own.template
 
 
-@pytest.mark.parametrize("name", ["SubordinateCACertificate_PathLen0/V1", "RootCACertificate/V1"])
-def test_a_template_of_a_ca_is_told(name: str) -> None:
-    """A host with such a leaf would sign for others."""
-    assert makes_a_ca(PREFIX + name)
-    assert not makes_a_ca(PREFIX + "BlankEndEntityCertificate_CSRPassthrough/V1")
+@pytest.mark.parametrize(
+    "name", ["SubordinateCACertificate_PathLen0/V1", "RootCACertificate/V1", "CodeSigningCertificate/V1"]
+)
+def test_a_template_that_makes_no_leaf_for_tls_is_told(name: str) -> None:
+    """A host with a CA's would sign for others, and one for code is refuted after it was paid for."""
+    assert not is_of_a_host(PREFIX + name)
+    assert is_of_a_host("BlankEndEntityCertificate_CSRPassthrough/V1")
 
 
 @pytest.mark.parametrize("name", ["EndEntityCertificate/V1", "EndEntityCertificate_CSRPassthrough/V1"])
