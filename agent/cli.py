@@ -192,7 +192,7 @@ def _sign_ca(options: argparse.Namespace) -> int:
     from agent.wiring.subordinate import sign_ca
 
     work = sign_ca(
-        _load(options),
+        _load(options, needs_identities=False),
         Path(options.csr),
         options.issuer,
         lifetime=timedelta(days=options.days),
@@ -213,12 +213,12 @@ def _schema(_options: argparse.Namespace) -> int:
 # --- what they share ------------------------------------------------------------------------
 
 
-def _load(options: argparse.Namespace) -> Configuration:
+def _load(options: argparse.Namespace, *, needs_identities: bool = True) -> Configuration:
     from pathlib import Path
 
     from agent.settings import load
 
-    return load(Path(options.config), os.environ, os.uname().nodename)
+    return load(Path(options.config), os.environ, os.uname().nodename, needs_identities=needs_identities)
 
 
 def _desk(options: argparse.Namespace) -> Desk:

@@ -32,10 +32,11 @@ _ISSUERS: Mapping[str, type[LocalCaPart | AwsPcaPart | VaultPart]] = {
 }
 
 
-def load(path: Path, environment: Mapping[str, str], hostname: str) -> Configuration:
+def load(path: Path, environment: Mapping[str, str], hostname: str, *, needs_identities: bool = True) -> Configuration:
     """Return the configuration of the YAML file at `path`, with what `CERT_AGENT__…` variables set.
 
-    Relative paths count from the file's folder. Raise `ConfigurationError` with every mistake.
+    A verb that is about CAs alone needs no identities. Relative paths count from the file's folder.
+    Raise `ConfigurationError` with every mistake.
     """
     path = path.absolute()
     values = read_yaml(path)
@@ -44,7 +45,9 @@ def load(path: Path, environment: Mapping[str, str], hostname: str) -> Configura
         from agent.settings.environment import overlay
 
         values = overlay(environment, values, findings)
-    reading = _Reading(values, findings)
+    if not needs_identities:
+        values = {"identities": {}} | values
+    reading = _Reading(values, findings, needs_identities=needs_identities)
     border = Border(path, reading.host or hostname, environment, findings)
     configuration = border.configuration(reading.http, reading.log, reading.issuers, reading.identities)
     if findings.mistakes:
@@ -55,8 +58,9 @@ def load(path: Path, environment: Mapping[str, str], hostname: str) -> Configura
 class _Reading:
     """The parts of the settings; one that is wrong hides no mistake in another."""
 
-    def __init__(self, values: Mapping[str, Any], findings: Findings) -> None:
+    def __init__(self, values: Mapping[str, Any], findings: Findings, *, needs_identities: bool) -> None:
         self._values = values
+        self._may_be_empty = () if needs_identities else ("identities",)
         self._findings = findings
         for key in values:
             if key not in Settings.model_fields:
@@ -79,6 +83,8 @@ class _Reading:
 
     def _named(self, key: str) -> list[tuple[str, Any]]:
         part = self._values.get(key)
+        if part == {} and key in self._may_be_empty:
+            return []
         if not isinstance(part, dict) or not part:
             self._findings.add((key,), "is missing or empty; write at least one, by its name")
             return []

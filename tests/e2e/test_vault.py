@@ -179,7 +179,8 @@ async def test_sign_ca_signs_a_subordinate_and_no_host(tmp_path: Path) -> None:
     """The CSR of AWS Private CA's subordinate, say: certificate first, then its chain; a host's CSR is refused."""
     async with openbao(tmp_path / "bao") as bao:
         host = of_vault(tmp_path, bao)
-        host.settings["issuers"]["bao"]["mount"] = "pki-root"
+        host.settings["issuers"]["bao"] |= {"mount": "pki-root", "sign": "verbatim"}
+        del host.settings["issuers"]["bao"]["role"], host.settings["identities"]
         bao.token_file.write_text(
             await bao.make_token('path "pki-root/root/sign-intermediate" {capabilities=["update"]}')
         )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from agent.core.identity import KeyAlgorithm
 from agent.core.issuer_spec import (
@@ -27,7 +28,8 @@ from agent.core.issuer_spec import (
     WebIdentity,
 )
 from agent.core.secret import Secret
-from agent.settings import advise
+from agent.errors import ConfigurationError
+from agent.settings import advise, load
 from tests.settings.host import Host, changed
 
 if TYPE_CHECKING:
@@ -313,3 +315,15 @@ def test_revoking_without_a_proof_is_advised_against(host: Host) -> None:
     """Nothing is revoked that no handshake has replaced."""
     configuration = host.load(changed(("issuers.vault.revoke", True), (f"{BROKER}.issuer", "vault")))
     assert any("nothing is ever revoked" in sentence for sentence in advise(configuration))
+
+
+def test_a_verb_about_cas_needs_no_identity(host: Host) -> None:
+    """`sign-ca` runs where no host is kept; what is wrong with an identity that is there is told all the same."""
+    values = changed()
+    del values["identities"]
+    host.file.write_text(yaml.safe_dump(values))
+    assert load(host.file, {}, "host", needs_identities=False).identities == {}
+    assert "identities" in str(host.mistakes(values)[0])
+    host.file.write_text(yaml.safe_dump(changed((f"{BROKER}.lifetime", "soon"))))
+    with pytest.raises(ConfigurationError):
+        load(host.file, {}, "host", needs_identities=False)
