@@ -37,12 +37,14 @@ LONGEST_RETRY_AFTER = timedelta(days=7)
 class CallError(Exception):
     """A call had no answer: its text says why, and names neither headers nor body of the request.
 
-    `reason` is its sort: `network`, `TLS`, `time-out` or `malformed answer`.
+    `reason` is its sort: `network`, `TLS`, `time-out` or `malformed answer`. What was not `sent`
+    was not done either; what was may have been.
     """
 
-    def __init__(self, what: str, *, reason: str = "network") -> None:
+    def __init__(self, what: str, *, reason: str = "network", sent: bool = True) -> None:
         super().__init__(what)
         self.reason = reason
+        self.sent = sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Session:
         self._client_certificates = tuple(client_certificates)
         self._clock = clock
         self._client: aiohttp.ClientSession | None = None
+        self._closed = False
         self._tls: _Tls | None = None
         self._tls_turn = asyncio.Lock()
 
@@ -108,13 +111,13 @@ class Session:
             async with asyncio.timeout(within.total_seconds()):
                 return await self._call(method, url, headers, body)
         except aiohttp.ClientConnectorDNSError:
-            raise CallError("its name cannot be resolved") from None
+            raise CallError("its name cannot be resolved", sent=False) from None
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             # A system's bundle may have been renewed since it was read.
             self._tls = None
-            raise CallError(f"TLS failed: {_reason(error)}", reason="TLS") from None
+            raise CallError(f"TLS failed: {_reason(error)}", reason="TLS", sent=False) from None
         except aiohttp.ClientConnectorError as error:
-            raise CallError(f"cannot connect: {error.os_error.strerror or error.os_error}") from None
+            raise CallError(f"cannot connect: {error.os_error.strerror or error.os_error}", sent=False) from None
         except aiohttp.ServerDisconnectedError:
             raise CallError("it closed the connection without an answer") from None
         except aiohttp.ClientResponseError:
@@ -122,7 +125,7 @@ class Session:
         except aiohttp.ClientPayloadError:
             raise CallError("its answer broke off") from None
         except aiohttp.ConnectionTimeoutError:
-            raise CallError("no connection in time", reason="time-out") from None
+            raise CallError("no connection in time", reason="time-out", sent=False) from None
         except TimeoutError:
             raise CallError(f"no answer within {within.total_seconds():.3g} s", reason="time-out") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -136,13 +139,16 @@ class Session:
         return (await self._current_tls()).shown
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        """Close every connection; a call that is made meanwhile or afterwards is a `CallError`."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     async def _call(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         tls = (await self._current_tls()).context if url.startswith("https:") else False
+        if self._closed:
+            raise CallError("the agent has closed its connections", sent=False)
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=KEEP_ALIVE),

@@ -12,7 +12,7 @@ import pytest
 from agent.core.issuer_spec import AppRoleLogin, CertificateLogin, JwtLogin, KeyPair, TokenLogin, UserpassLogin
 from agent.core.secret import Secret
 from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError
-from tests.issuers.vault_clients import Steady, client, issue, spec
+from tests.issuers.vault_clients import Steady, client, forget_wrappings, issue, spec
 from tests.servers.bao_auth import (
     LOGIN_POLICY,
     Tokens,
@@ -120,7 +120,9 @@ async def test_wrapped_secret_id_is_unwrapped_once_and_serves_on(bao: OpenBao, t
 
 
 @pytest.mark.slow
-async def test_wrapping_of_another_path_stays_closed(bao: OpenBao, tmp_path: Path) -> None:
+async def test_wrapping_of_another_path_stays_closed(
+    bao: OpenBao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wrapping that somebody else made is told with both paths, and can still be opened by whose it is."""
     role = await enable_approle(bao)
     foreign = await bao.wrap("POST", "auth/token/create", "60s", policies=["default"])
@@ -138,6 +140,9 @@ async def test_wrapping_of_another_path_stays_closed(bao: OpenBao, tmp_path: Pat
         (found,) = [one for one in await vault.examine(()) if one.what == "login"]
         assert "to log in would use it up" in found.sentence
         assert (await issue(vault)).certificates
+    async with client(bao.spec(login=good)) as vault:
+        assert (await issue(vault)).certificates
+    forget_wrappings(monkeypatch)
     async with client(bao.spec(login=good)) as vault:
         error = await refusal(vault)
     assert "has been used or has ended" in error.what

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.issuers.vault import Vault
+    from tests.servers.hostile import Heard
 
 LOGIN = "auth/userpass/login/kafka"
 SIGN = "pki/sign/kafka"
@@ -90,6 +91,76 @@ async def test_end_does_not_wait_for_a_server_that_hangs(tmp_path: Path, monkeyp
                 server.then(hangs)
     assert any("given back" in line["event"] for line in logs)
     assert not any(token in str(logs) for token in counting.tokens)
+
+
+async def test_tending_that_meets_the_end_raises_nothing(tmp_path: Path) -> None:
+    """SIGHUP closes the issuer while its renewal is under way: the token is given back, and there is no more to do."""
+    counting, steady = Counting(), Steady()
+    renews, answered = asyncio.Event(), asyncio.Event()
+
+    async def slowly(request: Heard, writer: asyncio.StreamWriter) -> None:
+        if request.path.endswith(RENEW):
+            renews.set()
+            await answered.wait()
+        await counting(request, writer)
+
+    async with (
+        hostile(slowly) as server,
+        client(spec(user(counting, tmp_path), server.address), monotonic=steady) as vault,
+    ):
+        await issue(vault)
+        steady.seconds += 2400
+        tending = asyncio.ensure_future(vault.tend())
+        waiting = asyncio.ensure_future(vault.tend())
+        await renews.wait()
+        closing = asyncio.ensure_future(vault.close())
+        await asyncio.sleep(0.05)
+        answered.set()
+        await asyncio.gather(tending, waiting, closing)
+        assert await vault.tend() is None
+        assert not counting.tokens
+        assert "given it back" in (await failure(vault)).what
+    assert counting.asked == [LOGIN, SIGN, RENEW, REVOKE]
+
+
+async def test_tending_that_is_cut_off_by_the_end_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal that hangs is not waited for; it fails when the connections close, which nobody needs to know."""
+    monkeypatch.setattr("agent.issuers.vault.issuer.GIVEN_BACK_WITHIN", timedelta(seconds=0.1))
+    counting, steady = Counting(), Steady()
+    async with (
+        hostile(counting) as server,
+        client(spec(user(counting, tmp_path), server.address), monotonic=steady) as vault,
+    ):
+        await issue(vault)
+        steady.seconds += 2400
+        server.then(hangs)
+        tending = asyncio.ensure_future(vault.tend())
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            await vault.close()
+            assert await tending is None
+        assert vault.status().trouble == ""
+
+
+async def test_login_that_meets_the_end_is_given_back(tmp_path: Path) -> None:
+    """Its token, which came a moment too late to be used, does not stay behind."""
+    counting, heard = Counting(pause=0.1), asyncio.Event()
+
+    async def hears(request: Heard, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        await counting(request, writer)
+
+    async with hostile(hears) as server, client(spec(user(counting, tmp_path), server.address)) as vault:
+        call = asyncio.ensure_future(issue(vault))
+        await heard.wait()
+        await vault.close()
+        await asyncio.gather(call, return_exceptions=True)
+        assert isinstance(call.exception(), IssuanceError | None)
+    assert counting.asked.count(LOGIN) == 1
+    assert len(counting.revoked) == 1
+    assert not counting.tokens
 
 
 # --- renewed --------------------------------------------------------------------------------
@@ -299,6 +370,26 @@ async def test_signature_that_hangs_is_waited_for_by_one(tmp_path: Path) -> None
 
 
 # --- given ----------------------------------------------------------------------------------
+
+
+async def test_given_token_is_not_tended_after_the_end(tmp_path: Path) -> None:
+    """Nothing is asked and nothing logged, also of a look that was under way."""
+    login, heard = given(tmp_path, "hvs.x"), asyncio.Event()
+
+    async def hears(request: Heard, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        await hangs(request, writer)
+
+    with structlog.testing.capture_logs() as logs:
+        async with hostile(hears) as server, client(spec(login, server.address)) as vault:
+            tending = asyncio.ensure_future(vault.tend())
+            await heard.wait()
+            await vault.close()
+            async with asyncio.timeout(5):
+                assert await tending is None
+                assert await vault.tend() is None
+            assert len(server.heard) == 1
+    assert logs == []
 
 
 def given(directory: Path, value: str) -> TokenLogin:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.issuer_spec import UserpassLogin, VaultSpec
 from agent.core.secret import Secret
 from agent.issuers.vault import Vault
+from agent.issuers.vault.opened import Opened
 from tests.issuers.pendings import make_pending
 from tests.material import Ca
 from tests.servers.hostile import Signing, answers
@@ -19,6 +20,8 @@ from tests.servers.hostile import Signing, answers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import pytest
 
     from agent.core.generation import Issued, Order, Pending
     from agent.core.issuer_spec import VaultLogin
@@ -132,6 +135,13 @@ async def client(of: VaultSpec, **more: Any) -> AsyncIterator[Vault]:
 async def issue(vault: Vault, pending: Pending | None = None, within: timedelta = WITHIN) -> Issued:
     """Have a CSR signed; nothing is noted, for Vault needs no order."""
     return await vault.issue(pending or make_pending(), note=no_note, within=within)
+
+
+def forget_wrappings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what this process has taken out of wrappings, as a restart does."""
+    memory = Opened()
+    for module in ("opened", "login", "wrapping"):
+        monkeypatch.setattr(f"agent.issuers.vault.{module}.OPENED", memory)
 
 
 async def no_note(order: Order) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.servers.hostile import Heard
+
 WITHIN = timedelta(seconds=5)
 DAY = timedelta(days=1)
 
@@ -67,6 +69,44 @@ async def test_call_reuses_its_connection() -> None:
     await session.close()
     server.close()
     assert connections == 1
+
+
+async def test_call_after_or_during_the_end_is_a_call_error() -> None:
+    """What closes meanwhile is no bug of the caller's: a call in the gap, one on the way and a later one are told."""
+    heard = asyncio.Event()
+
+    async def hears(request: Heard, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        await hangs(request, writer)
+
+    async with hostile(answers(204), hears) as server:
+        session = Session()
+        await session.call("GET", server.address, headers={}, within=WITHIN)
+        on_the_way = asyncio.ensure_future(session.call("POST", server.address, headers={}, within=WITHIN))
+        await heard.wait()
+        assert session._client is not None  # The gap is inside it, and else too short to meet.
+        connector = session._client.connector
+        assert connector is not None
+        close, gap, goes_on = connector.close, asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> None:
+            await close()
+            gap.set()
+            await goes_on.wait()
+
+        connector.close = slowly  # type: ignore[assignment,method-assign]  # a server that takes its time to part
+        closing = asyncio.ensure_future(session.close())
+        await gap.wait()
+        with pytest.raises(CallError, match="closed its connections") as caught:
+            await session.call("GET", server.address, headers={}, within=WITHIN)
+        assert not caught.value.sent
+        goes_on.set()
+        await closing
+        with pytest.raises(CallError):
+            await on_the_way
+        with pytest.raises(CallError, match="closed its connections"):
+            await session.call("GET", server.address, headers={}, within=WITHIN)
+        await session.close()
 
 
 async def test_call_does_not_follow_a_redirect() -> None:

@@ -59,14 +59,19 @@ class RefusedError(Exception):
         self.address = address
 
 
+class LostAnswerError(IssuerUnavailableError):
+    """What can be done once had no answer, and may all the same have been done."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why an address did not serve, and when it may be asked again."""
+    """Why an address did not serve, when it may be asked again, and whether it may have done what it was asked."""
 
     address: str
     why: str
     reason: str
     after: timedelta | None = None
+    lost: bool = False
 
 
 class Cluster:
@@ -92,8 +97,10 @@ class Cluster:
         limit = self._spec.within if within is None else min(within, self._spec.within)
         return asyncio.get_running_loop().time() + limit.total_seconds()
 
-    async def ask(self, call: Call, read: Callable[[Answer], T], end: float) -> Told[T]:
+    async def ask(self, call: Call, read: Callable[[Answer], T], end: float, *, only: str = "") -> Told[T]:
         """Return the first answer that is Vault's own yes, as `read` makes it.
+
+        `only` is the one address that is asked, as `Told` tells it: for what can be done once.
 
         Raise `RefusedError` for Vault's own no, which is the cluster's, and
         `IssuerUnavailableError` when no address gave either in the time that there is.
@@ -101,6 +108,8 @@ class Cluster:
         headers, body = self._headers(call), None if call.body is None else json.dumps(call.body).encode()
         secrets = (call.token, *call.secrets)
         waiting = deque((*self._addresses[self._first :], *self._addresses[: self._first]))
+        if only:
+            waiting = deque([address for address in waiting if shown(address) == only][:1])
         failures: list[_Failure] = []
         while waiting:
             address = waiting.popleft()
@@ -119,22 +128,23 @@ class Cluster:
                     raise RefusedError(answer.status, words(answer, secrets=secrets), at)
                 if not is_yes(answer):
                     after = retry_after(answer, self._clock())
-                    failures.append(_Failure(at, words(answer, secrets=secrets), reason(answer), after))
+                    lost = reason(answer) in ("server", "malformed answer")
+                    failures.append(_Failure(at, words(answer, secrets=secrets), reason(answer), after, lost))
                     if answer.status == 429:
                         break  # The limit is the cluster's; to ask its next member would be to go round it.
                     continue
                 result = read(answer)
             except CallError as error:
-                failures.append(_Failure(at, str(error), error.reason))
+                failures.append(_Failure(at, str(error), error.reason, lost=error.sent))
                 continue
             except UnusableAnswerError as error:
-                failures.append(_Failure(at, str(error), "malformed answer"))
+                failures.append(_Failure(at, str(error), "malformed answer", lost=True))
                 continue
             except TrustError as error:
                 raise IssuerUnavailableError(error.what, advice=error.advice, reason="TLS") from error
             self._first = self._addresses.index(address)
             return Told(result, at)
-        raise _unavailable(failures)
+        raise _unavailable(failures, once=bool(only))
 
     async def health(self, end: float) -> list[tuple[str, Answer | str]]:
         """Ask each address how it is (`sys/health`); return the answer of each, or why there is none."""
@@ -189,11 +199,12 @@ def shown(address: str) -> str:
     return "{}://{}:{}".format(*origin) if origin else "an address that is no URL"
 
 
-def _unavailable(failures: list[_Failure]) -> IssuerUnavailableError:
+def _unavailable(failures: list[_Failure], *, once: bool) -> IssuerUnavailableError:
     told = "; ".join(f"{failure.address}: {failure.why}" for failure in failures)
     waits = [failure.after for failure in failures if failure.after is not None]
     reasons = {failure.reason for failure in failures}
-    return IssuerUnavailableError(
+    kind = LostAnswerError if once and any(failure.lost for failure in failures) else IssuerUnavailableError
+    return kind(
         f"Vault did not answer ({told})",
         advice=f"{_remedy(told)}; it is tried again",
         reason=next((one for one in MOST_TELLING if one in reasons), "network"),

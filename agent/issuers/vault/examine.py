@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.issuer_spec import CertificateLogin, TokenLogin
+from agent.core.issuer_spec import AppRoleLogin, CertificateLogin, TokenLogin
 from agent.core.issuer_status import Examined, Opinion
 from agent.errors import AgentError, IssuanceError
 from agent.issuers.vault import paths
@@ -16,6 +16,7 @@ from agent.issuers.vault.certificates import is_self_signed
 from agent.issuers.vault.cluster import Call, RefusedError
 from agent.issuers.vault.deadline import within
 from agent.issuers.vault.role import judge
+from agent.issuers.vault.wrapping import UsedWrappingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -43,6 +44,14 @@ STATES = {
 EMPTY = '"csr" is empty'
 """What Vault says to a call that it would have signed, had there been something to sign."""
 
+OPENED_BY_WHOM = (
+    "an agent that runs and is logged in (see `cert-agent status`) has opened it itself, and all is well until its"
+    " restart, which needs a new one; if none runs, put a new one there, and find out whether somebody else holds"
+    " what was in this one"
+)
+
+COUNTED = "; this check was one login more, which counts if the secret id has a limited number of uses"
+
 
 @dataclass(frozen=True, slots=True)
 class Examination:
@@ -55,7 +64,11 @@ class Examination:
     chain: Callable[[float], Awaitable[tuple[Certificate, ...]]]
 
     async def run(self, requests: Sequence[Request], now: datetime, end: float) -> tuple[Examined, ...]:
-        """Ask all there is to ask; nothing is raised and nothing is used up."""
+        """Ask all there is to ask; nothing is raised, nothing issued and no wrapping opened.
+
+        The login is a real one all the same: it counts as a use of a secret id, which may have a
+        limited number of them. Its token is revoked with the others when the issuer is closed.
+        """
         found = [*await self._addresses(end), *await self._client_certificate(end)]
         token, login = await self._login(end)
         found.append(login)
@@ -104,12 +117,22 @@ class Examination:
 
     async def _login(self, end: float) -> tuple[Token | None, Examined]:
         """Log in, unless that would use up a wrapping."""
+        spec = self.spec.login
+        counts = isinstance(spec, AppRoleLogin) and spec.secret_id is not None and self.holder.current is None
+        token, found = await self._logged_in(end)
+        if counts and token is not None:
+            found = Examined(found.what, found.opinion, found.sentence + COUNTED)
+        return token, found
+
+    async def _logged_in(self, end: float) -> tuple[Token | None, Examined]:
         try:
             path = await self.login.look(end) if self.holder.current is None else ""
             if path:
                 sentence = f"the wrapping was made at {quoted(path)} and is whole; to log in would use it up"
                 return None, Examined("login", Opinion.UNKNOWN, sentence)
             token = await self.holder.look(end)
+        except UsedWrappingError as error:
+            return None, Examined("login", Opinion.UNKNOWN, f"{error.what}: {OPENED_BY_WHOM}")
         except IssuanceError as error:
             return None, Examined("login", Opinion.BAD, error.diagnosis())
         if token.until is None:

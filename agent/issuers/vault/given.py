@@ -35,6 +35,7 @@ class GivenToken:
         self._turn = asyncio.Lock()
         self._held: Token | None = None
         self._looked = False
+        self._closed = asyncio.Event()
         self._pace = Pace(clocks.monotonic, refusals())
         self._log = structlog.get_logger()
 
@@ -89,6 +90,8 @@ class GivenToken:
 
     async def tend(self) -> timedelta | None:
         """Renew the token when that is due; return when it is, None when nothing is known of its end."""
+        if self._closed.is_set():
+            return None
         end = self._cluster.end()
         try:
             self._pace.check()
@@ -97,6 +100,8 @@ class GivenToken:
                 if token.renewable and token.due is not None and token.due <= self._clocks.monotonic():
                     token = await self._renew(token, end)
         except IssuanceError as error:
+            if self._closed.is_set():
+                return None
             if self._pace.left == 0:
                 self._pace.failed(error)
                 self._log.warning("the token could not be looked after", what=error.what, advice=error.advice)
@@ -106,8 +111,9 @@ class GivenToken:
             return None
         return timedelta(seconds=max(0.0, token.due - self._clocks.monotonic()))
 
-    async def close(self, end: float) -> None:
+    async def close(self, end: float) -> None:  # noqa: ARG002 - there is nothing to wait for
         """Leave the token as it is: it is not the agent's to revoke."""
+        self._closed.set()
 
     async def _renew(self, token: Token, end: float) -> Token:
         call = Call("POST", RENEWAL, {}, token=token.value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
+from weakref import WeakKeyDictionary
 
 from agent.core.issuer_spec import AppRoleLogin, AwsLogin, CertificateLogin, JwtLogin, TokenLogin, UserpassLogin
 from agent.errors import IssuerRefusedError, IssuerUnavailableError, TrustError
@@ -12,6 +13,7 @@ from agent.issuers.vault import aws_iam, paths
 from agent.issuers.vault.answer import UnusableAnswerError, data
 from agent.issuers.vault.cluster import Call, RefusedError
 from agent.issuers.vault.deadline import within
+from agent.issuers.vault.opened import OPENED, Content
 from agent.issuers.vault.token import Clocks, granted, read, read_token
 from agent.issuers.vault.wrapping import Wrapping, look_up, unwrap
 
@@ -25,12 +27,8 @@ if TYPE_CHECKING:
 LoggedIn = AppRoleLogin | JwtLogin | CertificateLogin | AwsLogin | UserpassLogin
 
 
-@dataclass(slots=True)
-class _Unwrapped:
-    """What was in a wrapping, kept in memory: it can be taken out only once."""
-
-    wrapping: str = field(repr=False)
-    secret: str = field(repr=False)
+_USERS: WeakKeyDictionary[Login, VaultLogin] = WeakKeyDictionary()
+"""The logins that have not been closed, and their settings."""
 
 
 class Login:
@@ -47,7 +45,8 @@ class Login:
         self._cluster = cluster
         self._clocks = clocks
         self._credentials = credentials
-        self._unwrapped: _Unwrapped | None = None
+        self._opened: tuple[Wrapping, Content] | None = None
+        _USERS[self] = login
 
     async def make(self, end: float) -> Token:
         """Log in; raise `IssuanceError`."""
@@ -83,23 +82,39 @@ class Login:
             )
         return shown.certificate.fingerprint
 
+    def close(self) -> None:
+        """Leave what is in a wrapping to others."""
+        _USERS.pop(self, None)
+
+    def hands_over(self, token: Token) -> bool:
+        """Whether a token is left to another login, which has to take it out of the same wrapping.
+
+        That is so after SIGHUP: the wrapping could give it no second token.
+        """
+        if not isinstance(self._login, TokenLogin) or self._opened is None:
+            return False
+        place = self._login.token
+        heirs = any(isinstance(one, TokenLogin) and one.wrapped and one.token == place for one in _USERS.values())
+        wrapping, content = self._opened
+        OPENED.keep(wrapping.token, replace(content, token=token if heirs else None))
+        return heirs
+
     async def look(self, end: float) -> str:
-        """Return the path that the wrapping of this login was made at, without using it up; empty where none is."""
+        """Return the path that the wrapping of this login was made at, without using it up.
+
+        It is empty where there is no wrapping, or where this process has opened it.
+        """
         match self._login:
             case AppRoleLogin(wrapped=True) | TokenLogin(wrapped=True):
                 wrapping = await self._wrapping(self._login, end)
-                return "" if self._is_unwrapped(wrapping) else await look_up(self._cluster, wrapping, end)
+                return "" if self._recall(wrapping) else (await look_up(self._cluster, wrapping, end)).value
         return ""
 
     async def _call(self, login: LoggedIn, end: float) -> Call:
+        if isinstance(login, AppRoleLogin):
+            return await self._approle(login, end)
         async with within(end, f"preparing the login at auth/{login.mount}"):
             match login:
-                case AppRoleLogin():
-                    role_id = await asyncio.to_thread(read, login.role_id, "role id")
-                    body = {"role_id": role_id}
-                    if login.secret_id is not None:
-                        body["secret_id"] = await self._secret_id(login, end)
-                    return _post(paths.login(login.mount), body, *body.values())
                 case JwtLogin():
                     jwt = (await asyncio.to_thread(read, login.token, "JWT")).strip()
                     return _post(paths.login(login.mount), {"role": login.role, "jwt": jwt}, jwt)
@@ -117,34 +132,51 @@ class Login:
 
     # --- wrappings -------------------------------------------------------------------------
 
+    async def _approle(self, login: AppRoleLogin, end: float) -> Call:
+        async with within(end, f"reading {login.role_id}"):
+            body = {"role_id": await asyncio.to_thread(read, login.role_id, "role id")}
+        if login.secret_id is not None and login.wrapped:
+            body["secret_id"] = await self._secret_id(login, end)
+        elif login.secret_id is not None:
+            async with within(end, f"reading {login.secret_id}"):
+                body["secret_id"] = await asyncio.to_thread(read, login.secret_id, "secret id")
+        return _post(paths.login(login.mount), body, *body.values())
+
     async def _secret_id(self, login: AppRoleLogin, end: float) -> str:
-        if not login.wrapped:
-            assert login.secret_id is not None  # noqa: S101 - asked by the caller; for the type checker
-            return await asyncio.to_thread(read, login.secret_id, "secret id")
         wrapping = await self._wrapping(login, end)
-        if self._unwrapped is None or not self._is_unwrapped(wrapping):
-            values = (await unwrap(self._cluster, wrapping, end)).get("data")
+        content = self._recall(wrapping)
+        if content is None:
+            path, answer = await unwrap(self._cluster, wrapping, end)
+            values = answer.get("data")
             secret = values.get("secret_id") if isinstance(values, dict) else None
             if not isinstance(secret, str):
                 raise _not_in_it(wrapping, "secret id")
-            self._unwrapped = _Unwrapped(wrapping.token, secret)
-        return self._unwrapped.secret
+            content = Content(path, secret)
+        self._keep(wrapping, content)
+        return content.secret
 
     async def _unwrap_token(self, login: TokenLogin, end: float) -> Token:
         wrapping = await self._wrapping(login, end)
-        if self._is_unwrapped(wrapping):
-            raise IssuerRefusedError(
-                f"the wrapping in {wrapping.place} has been used, and the token that was in it ends or has ended",
-                advice="put a new wrapping there",
-                reason="login",
-            )
-        values = await unwrap(self._cluster, wrapping, end)
-        auth = values.get("auth")
+        content = self._recall(wrapping)
+        if content is not None:
+            token, now = content.token, self._clocks.monotonic()
+            # One that this login has had already was of no use to it.
+            if self._has_opened(wrapping) or token is None or not token.lives(now):
+                raise IssuerRefusedError(
+                    f"this agent has opened the wrapping in {wrapping.place}, and the token that was in it ends or has"
+                    " ended",
+                    advice="put a new wrapping there",
+                    reason="login",
+                )
+            self._keep(wrapping, content)
+            return replace(token, made_at=now)
+        path, answer = await unwrap(self._cluster, wrapping, end)
+        auth = answer.get("auth")
         try:
             token = granted(auth if isinstance(auth, dict) else {}, f"the token in {wrapping.place}", self._clocks)
         except UnusableAnswerError:
             raise _not_in_it(wrapping, "token") from None
-        self._unwrapped = _Unwrapped(wrapping.token, "")
+        self._keep(wrapping, Content(path, token=token))
         return token
 
     async def _wrapping(self, login: AppRoleLogin | TokenLogin, end: float) -> Wrapping:
@@ -156,10 +188,21 @@ class Login:
             path = login.creation_path or f"auth/{login.mount.strip('/')}/role/*/secret-id"
         async with within(end, f"reading {place}"):
             token = await asyncio.to_thread(read_token, place)
-        return Wrapping(token, str(place), path)
+        return Wrapping(token, str(place), path, by_parts=isinstance(login, AppRoleLogin) and not login.creation_path)
 
-    def _is_unwrapped(self, wrapping: Wrapping) -> bool:
-        return self._unwrapped is not None and self._unwrapped.wrapping == wrapping.token
+    def _has_opened(self, wrapping: Wrapping) -> bool:
+        return self._opened is not None and self._opened[0].token == wrapping.token
+
+    def _recall(self, wrapping: Wrapping) -> Content | None:
+        """Return what was in a wrapping if this process knows; raise `IssuerRefusedError` if it came from elsewhere."""
+        content = self._opened[1] if self._opened and self._has_opened(wrapping) else OPENED.recall(wrapping.token)
+        if content is not None:
+            wrapping.check(content.path)
+        return content
+
+    def _keep(self, wrapping: Wrapping, content: Content) -> None:
+        self._opened = (wrapping, content)
+        OPENED.keep(wrapping.token, content)
 
     # --- refusals --------------------------------------------------------------------------
 

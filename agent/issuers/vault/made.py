@@ -46,6 +46,7 @@ class MadeToken:
         self._turn = asyncio.Lock()
         self._held: Token | None = None
         self._left: list[Token] = []
+        self._closed = asyncio.Event()
         self._pace = Pace(clocks.monotonic, refusals)
         self._trouble: IssuanceError | None = None
         self._log = structlog.get_logger()
@@ -94,9 +95,14 @@ class MadeToken:
         end = self._cluster.end()
         try:
             async with turn(self._turn, end, "waiting for the login of another call"):
-                await self._tend(self._held, end)
+                held = self.current
+                if held is None:  # It was closed while this waited.
+                    return None
+                await self._tend(held, end)
                 await self._revoke_left(end)
         except IssuanceError as error:
+            if self._closed.is_set():
+                return None
             if self._trouble is None or self._trouble.what != error.what:
                 self._log.warning("the login at Vault could not be kept", what=error.what, advice=error.advice)
             self._trouble = error
@@ -104,19 +110,26 @@ class MadeToken:
                 self._pace.failed(error)
             return timedelta(seconds=self._pace.left)
         self._trouble = None
-        due = self._held.due
-        return None if due is None else timedelta(seconds=max(0.0, due - self._clocks.monotonic()))
+        held = self.current  # another one than before, or none since it was closed
+        if held is None or held.due is None:
+            return None
+        return timedelta(seconds=max(0.0, held.due - self._clocks.monotonic()))
 
     async def close(self, end: float) -> None:
-        """Revoke the tokens that were made; a failure is only logged, for they end by themselves."""
-        held = self._alive()
-        if held is not None:
-            self._leave(held)
-        self._held = None
+        """Revoke the tokens that were made; a failure is only logged, for they end by themselves.
+
+        A login that is under way is waited for, so that its token is revoked too.
+        """
+        self._closed.set()
+        self._login.close()
         try:
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(end), self._turn:
+                held, self._held = self._alive(), None
+                if held is not None and not self._login.hands_over(held):
+                    self._leave(held)
                 await self._revoke_left(end)
         except TimeoutError:
+            self._held = None
             self._log.warning("the login at Vault could not be given back in time")
 
     # --- making, renewing, revoking --------------------------------------------------------
@@ -126,6 +139,12 @@ class MadeToken:
         return held if held is not None and held.lives(self._clocks.monotonic()) else None
 
     async def _make(self, end: float) -> Token:
+        if self._closed.is_set():
+            raise IssuerUnavailableError(
+                "there is no login at Vault any more, for the agent has given it back",
+                advice="it stops, or has read other settings; with those it is tried again",
+                reason="login",
+            )
         self._pace.check()
         try:
             token = await self._login.make(end)
