@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.certificate import Certificate
-    from agent.ports import CertificateIssuer
+    from agent.ports import AnchorSource
 
 FRESH = 300.0
 """Seconds for which an answer holds; a keeper looks about as often, and anchors change over years."""
@@ -24,7 +24,7 @@ BACK_OFF = 10.0
 class IssuerAnchorSource:
     """Asks an issuer for its anchors at most every five minutes, whoever shares it."""
 
-    def __init__(self, issuer: CertificateIssuer, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, issuer: AnchorSource, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._issuer = issuer
         self._monotonic = monotonic
         self._turn = asyncio.Lock()

@@ -13,10 +13,7 @@ from agent.trust.issuer import BACK_OFF, FRESH, IssuerAnchorSource
 from tests.material import Ca
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from agent.core.certificate import Certificate
-    from agent.core.generation import Issued, Pending
 
 ROOT = Ca.root().certificate
 
@@ -30,15 +27,10 @@ class Authority:
     trouble: str = ""
     answer: tuple[Certificate, ...] = (ROOT, ROOT)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    name: str = "ca"
 
     def __post_init__(self) -> None:
         """Let everyone through."""
         self.gate.set()
-
-    async def issue(self, pending: Pending, *, within: timedelta) -> Issued:
-        """Sign nothing."""
-        raise NotImplementedError(f"{pending.token} within {within}")
 
     async def anchors(self) -> tuple[Certificate, ...]:
         """Answer once the gate is open."""
@@ -47,9 +39,6 @@ class Authority:
         if self.trouble:
             raise TrustError(self.trouble, advice="start it")
         return self.answer
-
-    async def close(self) -> None:
-        """Hold nothing."""
 
     def source(self) -> IssuerAnchorSource:
         """Return a source on this CA's clock."""

@@ -66,11 +66,15 @@ class BoundedResponse(aiohttp.ClientResponse):
         """Return the body; raise `aiohttp.ClientPayloadError` when it is larger than `LARGEST_ANSWER`."""
         if self._body is None:
             body = bytearray()
-            async for piece in self.content.iter_any():
-                body += piece
-                if len(body) > LARGEST_ANSWER:
-                    self.close()
-                    raise aiohttp.ClientPayloadError(f"the answer is larger than {LARGEST_ANSWER} bytes")
+            try:
+                async for piece in self.content.iter_any():
+                    body += piece
+                    if len(body) > LARGEST_ANSWER:
+                        raise aiohttp.ClientPayloadError(f"the answer is larger than {LARGEST_ANSWER} bytes")
+            except BaseException:
+                # Cancelled too: who waited for it leaves, and a connection half read serves nobody.
+                self.close()
+                raise
             self._body = bytes(body)
         return self._body
 
