@@ -105,7 +105,7 @@ def judge(error: ServiceError, spec: AwsPcaSpec | None = None, secrets: Iterable
             advice="it is ordered anew",
             reason="order failed",
         )
-    if code in PASSING or error.status >= 500:
+    if code in PASSING or error.status >= 500 or 300 <= error.status < 400:
         return IssuerUnavailableError(
             f"AWS could not do {operation}: {code} (HTTP {error.status})", advice="it is tried again", reason="server"
         )

@@ -70,23 +70,37 @@ class BoundedResponse(aiohttp.ClientResponse):
                 async for piece in self.content.iter_any():
                     body += piece
                     if len(body) > LARGEST_ANSWER:
-                        raise aiohttp.ClientPayloadError(f"the answer is larger than {LARGEST_ANSWER} bytes")
+                        break
             except BaseException:
                 # Cancelled too: who waited for it leaves, and a connection half read serves nobody.
                 self.close()
                 raise
+            if len(body) > LARGEST_ANSWER:
+                self.close()
+                raise aiohttp.ClientPayloadError(f"the answer is larger than {LARGEST_ANSWER} bytes")
             self._body = bytes(body)
         return self._body
 
 
-class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # the library has no types
-    """aiobotocore's HTTP session, with bounded answers."""
+class _Straight:
+    """A session of aiohttp that is led nowhere else: a signed request is for its endpoint alone."""
 
-    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def request(self, method: str, **options: Any) -> aiohttp.ClientResponse:
+        """Make a request; a redirect is the answer."""
+        return await self._session.request(method, allow_redirects=False, **options)
+
+
+class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # the library has no types
+    """aiobotocore's HTTP session, with bounded answers and no redirects."""
+
+    async def _get_session(self, proxy_url: str | None) -> _Straight:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
         # aiobotocore passes no class of responses on to the session that it makes.
         session._response_class = BoundedResponse  # noqa: SLF001
-        return session
+        return _Straight(session)
 
 
 class _Given:
