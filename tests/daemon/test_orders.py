@@ -130,7 +130,7 @@ async def test_a_refuted_leaf_that_is_billed_is_ordered_ever_more_rarely() -> No
         before = world.ca.calls
         plan = await world.keeper.turn()
         paid += world.ca.calls - before
-        world.now = max(plan.wake_at, world.now + timedelta(minutes=1))
+        world.now = max(plan.wake_at, world.now + timedelta(hours=1))
     assert 5 <= paid <= 25
     failure = world.store.record.issuing.failure
     assert failure is not None

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     """A CA on P-256 below a root, asked by the long-lived user."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.servers.sigv4 import Credentials
     from tests.servers.vault_aws import VaultAws
 
+pytestmark = pytest.mark.slow
+
 HERE = "vault.example.com"
 TYPE = "application/x-www-form-urlencoded; charset=utf-8"
 
