@@ -46,6 +46,7 @@ async def test_a_new_identity_is_issued_switched_told_and_proven() -> None:
     assert world.store.pending is None
 
 
+@pytest.mark.slow
 async def test_a_year_is_kept_without_an_expired_moment(world: World) -> None:
     """A leaf of thirty days is renewed in its window, again and again, and is never out of date."""
     seen: list[Certificate] = [world.current.leaf]
@@ -72,6 +73,7 @@ async def test_a_restart_with_a_valid_leaf_issues_nothing(world: World) -> None:
     assert world.listener.reloads == 1
 
 
+@pytest.mark.slow
 async def test_a_ca_that_is_down_is_asked_at_least_ten_times_before_expiry(world: World) -> None:
     """The old leaf stays in use while the ladder is climbed."""
     end = world.current.leaf.not_after

@@ -33,6 +33,7 @@ async def world() -> World:
     return world
 
 
+@pytest.mark.slow
 async def test_a_ca_that_never_answers_costs_one_try(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An issuer that keeps no deadline of its own is cut off by ours."""
     monkeypatch.setattr(orders, "LONGEST_CALL", timedelta(milliseconds=1))

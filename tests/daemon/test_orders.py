@@ -113,6 +113,7 @@ async def test_an_order_that_is_left_behind_is_told(capsys: pytest.CaptureFixtur
     assert any(told in concern for concern in world.status.concerns)
 
 
+@pytest.mark.slow
 async def test_a_refuted_leaf_that_is_billed_is_ordered_ever_more_rarely() -> None:
     """A template that does not fit makes each leaf wrong: not thousands are paid for until the old one ends."""
     world = World()

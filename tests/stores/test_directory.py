@@ -312,6 +312,7 @@ async def test_a_link_that_is_no_longer_wanted_goes(shelf: Shelf) -> None:
     assert links == [".current", "all.pem", "theirs"]
 
 
+@pytest.mark.slow
 async def test_the_paths_of_readers_are_never_missing(shelf: Shelf) -> None:
     """Through a hundred switches a looping reader always finds a whole combined file."""
     await shelf.renew()
