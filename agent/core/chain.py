@@ -85,7 +85,7 @@ def order(leaf: Certificate, pool: Iterable[Certificate]) -> tuple[Certificate, 
     has signed under the same name is no anchor but a link (RFC 4210, 4.4). Where two would do, the
     one that is valid longer is taken; the order of the pool does not matter.
     """
-    if _self_signed(leaf):
+    if is_self_signed(leaf):
         return (leaf,)
     candidates = sorted(set(pool) - {leaf}, key=lambda one: (-one.not_after.timestamp(), one.fingerprint))
     chain = [leaf]
@@ -95,7 +95,10 @@ def order(leaf: Certificate, pool: Iterable[Certificate]) -> tuple[Certificate, 
             (
                 one
                 for one in candidates
-                if one not in chain and one.subject == last.issuer and not _self_signed(one) and _signed(last, one)
+                if one not in chain
+                and one.subject == last.issuer
+                and not is_self_signed(one)
+                and is_signed_by(last, one)
             ),
             None,
         )
@@ -266,7 +269,7 @@ class _Walk:
 
     def _verifies(self, subject: Certificate, issuer: Certificate) -> bool:
         self._signatures += 1
-        return self._signatures <= MOST_SIGNATURES and _signed(subject, issuer)
+        return self._signatures <= MOST_SIGNATURES and is_signed_by(subject, issuer)
 
     def _note(self, path: tuple[Certificate, ...], trouble: str) -> None:
         if len(path) > self._deepest[0]:
@@ -274,7 +277,8 @@ class _Walk:
 
 
 @lru_cache(maxsize=1024)
-def _signed(subject: Certificate, issuer: Certificate) -> bool:
+def is_signed_by(subject: Certificate, issuer: Certificate) -> bool:
+    """Return whether `issuer` has issued `subject`: the names meet, and its key has signed."""
     try:
         subject.x509.verify_directly_issued_by(issuer.x509)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
@@ -282,15 +286,16 @@ def _signed(subject: Certificate, issuer: Certificate) -> bool:
     return True
 
 
+def is_self_signed(certificate: Certificate) -> bool:
+    """Return whether its own key has signed it: one that another CA cross-signed has an anchor's name and is none."""
+    return certificate.self_issued and is_signed_by(certificate, certificate)
+
+
 def _signature_hash(certificate: Certificate) -> hashes.HashAlgorithm | None:
     try:
         return certificate.x509.signature_hash_algorithm
     except UnsupportedAlgorithm:
         return hashes.MD5()  # noqa: S303 - an algorithm that nobody knows counts as the weakest
-
-
-def _self_signed(certificate: Certificate) -> bool:
-    return certificate.self_issued and _signed(certificate, certificate)
 
 
 def _is_weak(key: CertificatePublicKeyTypes) -> bool:

@@ -5,19 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from agent.core.certificate import Certificate
+from agent.core.chain import is_self_signed
 from agent.errors import IssuerUnavailableError, MaterialError
+from agent.issuers.answered import certificates_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-MOST_CERTIFICATES = 20
-BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+    from agent.core.certificate import Certificate
 
 ALGORITHMS = {
     "rsa": "SHA256WITHRSA",
@@ -59,7 +55,7 @@ class Authority:
     @property
     def anchors(self) -> tuple[Certificate, ...]:
         """The self-signed certificates of the chain."""
-        return tuple(one for one in self.chain if one.self_issued and _signed_by_itself(one))
+        return tuple(filter(is_self_signed, self.chain))
 
 
 def read_authority(certificate: dict[str, Any], described: dict[str, Any] | None) -> Authority:
@@ -77,32 +73,16 @@ def read_authority(certificate: dict[str, Any], described: dict[str, Any] | None
 
 def read_chain(texts: Iterable[object]) -> tuple[Certificate, ...]:
     """Return the certificates in texts of PEM, each once, in their order; raise `IssuerUnavailableError`."""
-    found: dict[str, Certificate] = {}
-    for text in texts:
-        if text is None or (isinstance(text, str) and not text.strip()):
-            continue
-        if not isinstance(text, str) or text.count(BEGIN_CERTIFICATE) > MOST_CERTIFICATES:
-            raise _malformed("more certificates than a chain has")
-        try:
-            for parsed in x509.load_pem_x509_certificates(text.encode()):
-                fact = Certificate.from_der(parsed.public_bytes(Encoding.DER))
-                found.setdefault(fact.fingerprint, fact)
-        except (ValueError, MaterialError, UnsupportedAlgorithm):
-            raise _malformed("a certificate that cannot be read") from None
-    if not found:
-        raise _malformed("no certificate")
-    return tuple(found.values())
+    present = [text for text in texts if text is not None]
+    if not all(isinstance(text, str) for text in present):
+        raise _malformed("a certificate that is no text")
+    try:
+        return certificates_in(map(str, present))
+    except MaterialError as error:
+        raise _malformed(error.what) from None
 
 
 def _malformed(what: str) -> IssuerUnavailableError:
     return IssuerUnavailableError(
         f"AWS answered with {what}", advice="see what answers at the endpoint", reason="malformed answer"
     )
-
-
-def _signed_by_itself(certificate: Certificate) -> bool:
-    try:
-        certificate.x509.verify_directly_issued_by(certificate.x509)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True

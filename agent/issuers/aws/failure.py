@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, OrderLostError
+from agent.net.words import in_one_line, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent.core.issuer_spec import AwsPcaSpec
-
-LONGEST_QUOTE = 300
 
 TOKEN = re.compile(r"[A-Za-z0-9+/=_.]{100,}")
 """No name, ARN or date is as long without a hyphen or a colon; session tokens and JWTs are longer."""
@@ -179,12 +178,5 @@ def _denied(error: ServiceError, spec: AwsPcaSpec | None) -> str:
 
 
 def quoted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a stranger's words in one line of printable characters, cut where they are too long, without secrets.
-
-    A run of letters as long as a session token is taken for one, whoever sent it.
-    """
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "[secret]")
-    text = TOKEN.sub("[token]", text)
-    line = " ".join("".join(one if one.isprintable() else " " for one in text[: 4 * LONGEST_QUOTE]).split())
-    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
+    """Return AWS's words safe to repeat; a run of letters as long as a session token is taken for one."""
+    return in_one_line(TOKEN.sub("[token]", without(text, secrets)))

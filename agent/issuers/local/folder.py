@@ -18,8 +18,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-
+from agent.core.chain import is_self_signed, is_signed_by
 from agent.core.identity import KeyAlgorithm
 from agent.errors import IssuerRefusedError, IssuerUnavailableError, MaterialError
 from agent.issuers.local import files
@@ -210,7 +209,7 @@ class AuthorityFolder:
         intermediate = self._signer(self._intermediate)
         if root is None or intermediate is None:
             return None
-        if not _issued_by(intermediate.certificate, root.certificate):
+        if not is_signed_by(intermediate.certificate, root.certificate):
             raise self._corrupt(self._intermediate, "its certificate was not signed by the root beside it")
         successor = self._signer(self._successor)
         retired = [certificate for path in self._retired_files() for certificate in self._certificates(path)]
@@ -229,7 +228,7 @@ class AuthorityFolder:
             if self._content(self._intermediate) is None:
                 return None
             raise self._corrupt(self._root, "it is missing, and its intermediate is there")
-        if not _issued_by(root.certificate, root.certificate):
+        if not is_self_signed(root.certificate):
             raise self._corrupt(self._root, "its certificate is not self-signed")
         return root
 
@@ -296,11 +295,3 @@ class AuthorityFolder:
                 " which every truststore must learn first"
             )
         return IssuerRefusedError(f"the local CA's {path} cannot be used: {why}", advice=advice, reason="authority")
-
-
-def _issued_by(certificate: Certificate, issuer: Certificate) -> bool:
-    try:
-        certificate.x509.verify_directly_issued_by(issuer.x509)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True

@@ -6,13 +6,12 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from agent.net.words import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent.net.session import Answer
-
-LONGEST_QUOTE = 300
-"""Characters of Vault's own words that a message repeats."""
 
 UNKNOWN_ISSUER = "unable to find PKI issuer"
 FOREIGN_LEAF = "unable to verify signature on presented cert"
@@ -75,19 +74,6 @@ def words(answer: Answer, *, secrets: Iterable[str] = ()) -> str:
     return f"HTTP {answer.status} {status}" + (f": {quoted(said, secrets=secrets)}" if said.strip() else "")
 
 
-def quoted(text: str, *, secrets: Iterable[str] = ()) -> str:
-    """Return a stranger's words in one line of printable characters, cut where they are too long.
-
-    A server that echoes what it was sent must not bring a token or password into a log.
-    """
-    # The longest first: one may be part of another.
-    for form in sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True):
-        text = text.replace(form, "[secret]")
-    printable = "".join(character if character.isprintable() else " " for character in text[: 4 * LONGEST_QUOTE])
-    line = " ".join(printable.split())
-    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
-
-
 def document(answer: Answer) -> dict[str, Any]:
     """Return the JSON object of an answer; raise `UnusableAnswerError` when it is none."""
     try:
@@ -109,11 +95,6 @@ def data(answer: Answer, *, part: str = "data") -> dict[str, Any]:
 
 def nothing(_answer: Answer) -> None:
     """Read nothing: that it is a yes is all that matters."""
-
-
-def _forms(secret: str) -> tuple[str, ...]:
-    """Return how a secret may be echoed: as it is, or as it stood in the JSON that was sent."""
-    return (secret, json.dumps(secret)[1:-1]) if secret else ()
 
 
 def _errors(answer: Answer) -> list[str] | None:

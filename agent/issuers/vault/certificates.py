@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from agent.core.certificate import Certificate
 from agent.errors import MaterialError
-from agent.issuers.vault.answer import UnusableAnswerError, data, document, quoted
+from agent.issuers.answered import certificates_in
+from agent.issuers.vault.answer import UnusableAnswerError, data, document
+from agent.net.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from agent.core.certificate import Certificate
     from agent.net.session import Answer
-
-MOST_CERTIFICATES = 20
-"""A chain that is longer is no chain."""
-
-BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +63,10 @@ def chain_of_issuer(answer: Answer) -> tuple[Certificate, ...]:
 
 def read_certificates(texts: Iterable[str]) -> tuple[Certificate, ...]:
     """Return the certificates in texts of PEM, each once, in their order; raise `UnusableAnswerError`."""
-    found: dict[str, Certificate] = {}
-    for text in texts:
-        if not text.strip():
-            continue
-        if text.count(BEGIN_CERTIFICATE) > MOST_CERTIFICATES:
-            raise UnusableAnswerError(f"it answered with more than {MOST_CERTIFICATES} certificates")
-        try:
-            parsed = x509.load_pem_x509_certificates(text.encode())
-            for certificate in parsed:
-                fact = Certificate.from_der(certificate.public_bytes(Encoding.DER))
-                found.setdefault(fact.fingerprint, fact)
-        except (ValueError, MaterialError, UnsupportedAlgorithm):
-            raise UnusableAnswerError("it answered with a certificate that cannot be read") from None
-    if not found:
-        raise UnusableAnswerError("it answered with no certificate")
-    if len(found) > MOST_CERTIFICATES:
-        raise UnusableAnswerError(f"it answered with more than {MOST_CERTIFICATES} certificates")
-    return tuple(found.values())
-
-
-def is_self_signed(certificate: Certificate) -> bool:
-    """Whether its own key has signed it: one that another CA cross-signed has an anchor's name and is none."""
     try:
-        parsed = certificate.x509
-        parsed.verify_directly_issued_by(parsed)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
+        return certificates_in(texts)
+    except MaterialError as error:
+        raise UnusableAnswerError(f"it answered with {error.what}") from None
 
 
 def _texts(values: object) -> list[str]:

@@ -6,17 +6,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.core.chain import is_self_signed
 from agent.core.issuer_spec import AppRoleLogin, CertificateLogin, TokenLogin
 from agent.core.issuer_status import Examined, Opinion
 from agent.errors import AgentError, IssuanceError
 from agent.issuers.vault import paths
 from agent.issuers.vault.advice import advice, policy
-from agent.issuers.vault.answer import data, nothing, quoted
-from agent.issuers.vault.certificates import is_self_signed
+from agent.issuers.vault.answer import data, nothing
 from agent.issuers.vault.cluster import Call, RefusedError
 from agent.issuers.vault.deadline import within
 from agent.issuers.vault.role import judge
 from agent.issuers.vault.wrapping import UsedWrappingError
+from agent.net.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agent.core.chain import is_self_signed
 from agent.core.generation import Issued
 from agent.core.issuer_spec import TokenLogin
 from agent.core.issuer_status import IssuerStatus
@@ -18,7 +19,7 @@ from agent.issuers.vault import paths, request
 from agent.issuers.vault.advice import refused
 from agent.issuers.vault.answer import nothing
 from agent.issuers.vault.aws_iam import find_credentials
-from agent.issuers.vault.certificates import chain_of_issuer, chain_of_mount, is_self_signed, signed
+from agent.issuers.vault.certificates import chain_of_issuer, chain_of_mount, signed
 from agent.issuers.vault.cluster import Call, Cluster, RefusedError
 from agent.issuers.vault.gate import Errand, Gate
 from agent.issuers.vault.given import GivenToken

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import IssuerUnavailableError, MaterialError
-from agent.issuers.vault.answer import UnusableAnswerError, quoted
+from agent.issuers.vault.answer import UnusableAnswerError
 from agent.net.secret import read_secret
+from agent.net.words import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,9 +11,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import IssuerRefusedError, IssuerUnavailableError
-from agent.issuers.vault.answer import data, document, quoted
+from agent.issuers.vault.answer import data, document
 from agent.issuers.vault.cluster import Call, LostAnswerError, RefusedError
 from agent.issuers.vault.opened import OPENED
+from agent.net.words import quoted
 
 if TYPE_CHECKING:
     from agent.issuers.vault.cluster import Cluster, Told
