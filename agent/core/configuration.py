@@ -7,62 +7,16 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent.core.files import ReaderConfiguration
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from agent.core.files import Files
     from agent.core.identity import Request
     from agent.core.issuer_spec import IssuerSpec
     from agent.core.secret import Secret
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Owner, group and mode of a file; None leaves the process's own, and the mode that fits the content.
-
-    Whatever contains a key or a password is 0400 by default, the rest 0444.
-    """
-
-    owner: str | None = None
-    group: str | None = None
-    mode: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PemFiles:
-    """PEM files, each only where a name is given.
-
-    `certificate` is leaf and chain, `key` unencrypted PKCS#8, `combined` key, leaf and chain in one
-    file, `truststore` the anchors.
-    """
-
-    certificate: str | None = None
-    key: str | None = None
-    combined: str | None = None
-    truststore: str | None = None
-    access: Access = Access()
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names below the identity's directory."""
-        return tuple(name for name in (self.certificate, self.key, self.combined, self.truststore) if name)
-
-
-@dataclass(frozen=True, slots=True)
-class Pkcs12Files:
-    """A PKCS12 keystore and truststore (RFC 7292), each only where a name is given."""
-
-    password: Secret
-    keystore: str | None = None
-    truststore: str | None = None
-    alias: str = "kafka"
-    access: Access = Access()
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names below the identity's directory."""
-        return tuple(name for name in (self.keystore, self.truststore) if name)
-
-
-Files: TypeAlias = PemFiles | Pkcs12Files
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +39,10 @@ class IssuerAnchors:
 
 @dataclass(frozen=True, slots=True)
 class FileAnchors:
-    """A PEM file, or a folder of them."""
+    """A file in PEM, PKCS12 or JKS (the JVM's `cacerts`, say) or a folder of them; its password where one is needed."""
 
     path: Path
+    password: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +109,7 @@ class Wanted:
     @property
     def has_truststores(self) -> bool:
         """Whether any file holds anchors; without one a change of anchors changes nothing."""
-        return any(files.truststore for files in self.files)
+        return any(files.truststore for files in self.files if not isinstance(files, ReaderConfiguration))
 
     @property
     def seed(self) -> str:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from agent.core.certificate import Certificate
 from agent.errors import MaterialError
+from agent.keystores import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LARGEST_FILE = 4 * 1024 * 1024
-"""Bytes; the CA bundle of a Debian host has a quarter of a megabyte."""
+LARGEST_FILE = limits.LARGEST_FILE
+"""Bytes; larger files are not taken apart."""
 
 # A block may begin where the one before it ends: files joined without a last line end are read as what they are.
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
@@ -23,7 +24,14 @@ _BLOCK = re.compile(_BEGIN.pattern + rb"([A-Za-z0-9+/=\s]*)-----END (?:X509 )?CE
 
 def encode(certificates: Iterable[Certificate]) -> bytes:
     """Return the certificates as PEM blocks, in their order."""
-    return b"".join(_block(certificate.der) for certificate in certificates)
+    return b"".join(block("CERTIFICATE", certificate.der) for certificate in certificates)
+
+
+def block(label: str, der: bytes) -> bytes:
+    """Return one block under its label, in lines of 64."""
+    text = base64.b64encode(der)
+    lines = b"\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    return b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (label.encode(), lines, label.encode())
 
 
 def decode(content: bytes) -> tuple[Certificate, ...]:
@@ -32,8 +40,7 @@ def decode(content: bytes) -> tuple[Certificate, ...]:
     Raise `MaterialError` for a block that is none, naming which, and for OpenSSL's own
     `TRUSTED CERTIFICATE`, whose conditions nobody here would heed.
     """
-    if len(content) > LARGEST_FILE:
-        raise MaterialError(f"a PEM file of {len(content)} bytes is larger than {LARGEST_FILE} allow")
+    limits.check_size(content, LARGEST_FILE, "a PEM file")
     if b"-----BEGIN TRUSTED CERTIFICATE-----" in content:
         raise MaterialError(
             "it holds a TRUSTED CERTIFICATE, a format of OpenSSL alone",
@@ -43,18 +50,12 @@ def decode(content: bytes) -> tuple[Certificate, ...]:
     if len(blocks) != len(_BEGIN.findall(content)):
         raise MaterialError("a certificate block is cut short or holds what is no base64")
     certificates = []
-    for number, block in enumerate(blocks, 1):
+    for number, text in enumerate(blocks, 1):
         try:
-            der = base64.b64decode(b"".join(block.split()), validate=True)
+            der = base64.b64decode(b"".join(text.split()), validate=True)
             certificates.append(Certificate.from_der(der))
         except binascii.Error:
             raise MaterialError(f"certificate {number} is no base64") from None
         except MaterialError as error:
             raise MaterialError(f"certificate {number}: {error.what}") from error
     return tuple(certificates)
-
-
-def _block(der: bytes) -> bytes:
-    text = base64.b64encode(der)
-    lines = b"\n".join(text[start : start + 64] for start in range(0, len(text), 64))
-    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"

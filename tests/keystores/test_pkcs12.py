@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,60 +13,30 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.core.files import Encryption
 from agent.core.identity import KeyAlgorithm
 from agent.errors import MaterialError
+from agent.keystores import der, limits, private_key
 from agent.keystores import pkcs12 as stores
-from agent.keystores import private_key
-from tests.material import Ca, make_key, make_request
+from tests.judges.keys import ask, entries, java_fingerprints, keytool
+from tests.keystores.hostile import HOURS, rebuilt
+from tests.keystores.identities import ALGORITHMS, PASSWORD, Identity, make_identity
+from tests.material import make_key
 from tests.tools import need
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.core.certificate import Certificate
-    from agent.keystores.material import PrivateKey
-
-PASSWORD = "correct horse battery"  # noqa: S105 - made up for the tests
 
 JAVA_PASSWORDS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=64)
 ALIASES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
 """What the settings allow."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A key with its leaf, an intermediate and two anchors."""
-
-    key: PrivateKey = field(repr=False)
-    chain: tuple[Certificate, ...]
-    anchors: tuple[Certificate, ...]
-
-
-def make_identity(algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256) -> Identity:
-    """Make key, chain and anchors."""
-    root = Ca.root()
-    intermediate = root.intermediate()
-    lower = intermediate.intermediate("CN=Test Lower,O=MyOrg")
-    key = make_key(algorithm)
-    leaf = lower.leaf(make_request(key=algorithm), key)
-    anchors = (root.certificate, Ca.root("CN=Other Root,O=Elsewhere").certificate)
-    return Identity(key, (leaf, lower.certificate, intermediate.certificate), anchors)
-
-
 @pytest.fixture(scope="module")
 def identity() -> Identity:
     """Return an identity that all tests of this file only read."""
     return make_identity()
-
-
-def keytool(*arguments: str | Path, password: str = PASSWORD) -> str:
-    """Run keytool, which finds the password in its environment, and return what it printed."""
-    command = [need("keytool"), "-J-Duser.language=en", *arguments, "-storepass:env", "STORE_PASSWORD"]
-    done = subprocess.run(
-        command, env=os.environ | {"STORE_PASSWORD": password}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def openssl(*arguments: str | Path, password: str = PASSWORD) -> str:
@@ -80,11 +49,6 @@ def openssl(*arguments: str | Path, password: str = PASSWORD) -> str:
     return done.stdout + done.stderr
 
 
-def java_fingerprints(printed: str) -> list[str]:
-    """Return the SHA-256 fingerprints that keytool printed, as we write them."""
-    return [found.replace(":", "").lower() for found in re.findall(r"SHA256: ([0-9A-F:]+)", printed)]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [KeyAlgorithm.EC_P256, KeyAlgorithm.ED25519, KeyAlgorithm.RSA_2048])
 def test_keystore_is_a_private_key_entry_with_the_whole_chain_to_java(algorithm: KeyAlgorithm, tmp_path: Path) -> None:
@@ -93,7 +57,7 @@ def test_keystore_is_a_private_key_entry_with_the_whole_chain_to_java(algorithm:
     path = tmp_path / "keystore.p12"
     path.write_bytes(stores.keystore(identity.key, identity.chain, "broker-1", PASSWORD))
 
-    printed = keytool("-list", "-v", "-keystore", path)
+    printed = keytool("-list", "-v", "-keystore", path, password=PASSWORD)
     assert "Keystore type: PKCS12" in printed
     assert "Your keystore contains 1 entry" in printed
     assert "Alias name: broker-1\n" in printed
@@ -112,7 +76,9 @@ def test_keystore_gives_java_a_key_that_signs(algorithm: KeyAlgorithm, tmp_path:
     path = tmp_path / "keystore.p12"
     path.write_bytes(stores.keystore(identity.key, identity.chain, "kafka", PASSWORD))
 
-    signed = x509.load_pem_x509_csr(keytool("-certreq", "-alias", "kafka", "-keystore", path).encode())
+    signed = x509.load_pem_x509_csr(
+        keytool("-certreq", "-alias", "kafka", "-keystore", path, password=PASSWORD).encode()
+    )
     assert signed.is_signature_valid
     assert signed.public_key() == identity.key.public_key()
 
@@ -123,7 +89,7 @@ def test_truststore_is_trusted_entries_to_java(identity: Identity, tmp_path: Pat
     path = tmp_path / "truststore.p12"
     path.write_bytes(stores.truststore(identity.anchors, PASSWORD))
 
-    printed = keytool("-list", "-v", "-keystore", path)
+    printed = keytool("-list", "-v", "-keystore", path, password=PASSWORD)
     assert "Your keystore contains 2 entries" in printed
     assert printed.count("Entry type: trustedCertEntry") == 2
     assert sorted(java_fingerprints(printed)) == sorted(anchor.fingerprint for anchor in identity.anchors)
@@ -146,7 +112,7 @@ def test_read_truststore_reads_what_keytool_added(identity: Identity, tmp_path: 
     path, added = tmp_path / "truststore.p12", tmp_path / "added.der"
     path.write_bytes(stores.truststore(identity.anchors[:1], PASSWORD))
     added.write_bytes(identity.anchors[1].der)
-    keytool("-importcert", "-noprompt", "-alias", "added-by-hand", "-file", added, "-keystore", path)
+    keytool("-importcert", "-noprompt", "-alias", "added-by-hand", "-file", added, "-keystore", path, password=PASSWORD)
     assert set(stores.read_truststore(path.read_bytes(), PASSWORD)) == set(identity.anchors)
 
 
@@ -155,8 +121,128 @@ def test_read_truststore_reads_what_an_older_java_wrote(identity: Identity, tmp_
     """A truststore in the older encryption, RC2 and 3DES with a MAC of SHA-1, is read too: Java 8 writes such."""
     path, added = tmp_path / "truststore.p12", tmp_path / "added.der"
     added.write_bytes(identity.anchors[1].der)
-    keytool("-J-Dkeystore.pkcs12.legacy", "-importcert", "-noprompt", "-file", added, "-keystore", path)
+    keytool(
+        "-J-Dkeystore.pkcs12.legacy", "-importcert", "-noprompt", "-file", added, "-keystore", path, password=PASSWORD
+    )
     assert stores.read_truststore(path.read_bytes(), PASSWORD) == identity.anchors[1:]
+
+
+@pytest.mark.slow
+def test_compatible_stores_are_what_java_reads_key_by_key(tmp_path: Path) -> None:
+    """In the encryption that old JVMs know as well, every kind of key signs, and the anchors are trusted."""
+    identities = {algorithm: make_identity(algorithm) for algorithm in ALGORITHMS}
+    requests = []
+    for algorithm, identity in identities.items():
+        store, trust = tmp_path / f"{algorithm}.p12", tmp_path / f"{algorithm}-trust.p12"
+        content = stores.keystore(identity.key, identity.chain, "kafka", PASSWORD, Encryption.COMPATIBLE)
+        store.write_bytes(content)
+        trust.write_bytes(stores.truststore(identity.anchors, PASSWORD, Encryption.COMPATIBLE))
+        requests += [("store", "PKCS12", store, PASSWORD), ("store", "PKCS12", trust, PASSWORD)]
+    answers = iter(ask(*requests))
+    for identity in identities.values():
+        (entry,) = entries(next(answers)).values()
+        assert (entry.alias, entry.trusted, entry.signs) == ("kafka", False, True)
+        assert entry.fingerprints == tuple(certificate.fingerprint for certificate in identity.chain)
+        trusted = entries(next(answers))
+        assert {alias: entry.fingerprints for alias, entry in trusted.items() if entry.trusted} == {
+            anchor.fingerprint[:16]: (anchor.fingerprint,) for anchor in identity.anchors
+        }
+
+
+@pytest.mark.slow
+def test_read_truststore_needs_no_password_where_java_18_wrote_none(identity: Identity, tmp_path: Path) -> None:
+    """A store with neither encryption nor a MAC, like `cacerts` of later Javas, opens without one; others do not."""
+    path, added = tmp_path / "cacerts", tmp_path / "added.der"
+    added.write_bytes(identity.anchors[1].der)
+    none = ("-J-Dkeystore.pkcs12.macAlgorithm=NONE", "-J-Dkeystore.pkcs12.certProtectionAlgorithm=NONE")
+    keytool(*none, "-importcert", "-noprompt", "-file", added, "-keystore", path, password=PASSWORD)
+    assert stores.read_truststore(path.read_bytes(), None) == identity.anchors[1:]
+    assert stores.read_truststore(path.read_bytes(), PASSWORD) == identity.anchors[1:]
+
+
+def test_read_keystore_reads_what_is_ber(identity: Identity) -> None:
+    """A store whose lengths are not told, as browsers and Bouncy Castle write them, opens as any other."""
+    whole = der.Reader().first(stores.keystore(identity.key, identity.chain, "kafka", PASSWORD))
+    key, chain = stores.read_keystore(b"\x30\x80" + bytes(whole.content) + b"\0\0", PASSWORD)
+    assert private_key.to_der(key) == private_key.to_der(identity.key)
+    assert chain == identity.chain
+
+
+def test_read_truststore_without_a_password_tells_what_it_needs(identity: Identity) -> None:
+    """A store that has a password says so."""
+    with pytest.raises(MaterialError, match="does not open without a password") as caught:
+        stores.read_truststore(stores.truststore(identity.anchors, PASSWORD), None)
+    assert caught.value.advice == "give its password"
+
+
+def test_compatible_keystore_is_what_openssl_opens(identity: Identity, tmp_path: Path) -> None:
+    """OpenSSL finds 3DES and a MAC of SHA-1, which every Java 8 knows, and the same key and chain as we."""
+    path = tmp_path / "keystore.p12"
+    path.write_bytes(stores.keystore(identity.key, identity.chain, "kafka", PASSWORD, Encryption.COMPATIBLE))
+
+    printed = openssl("-in", path, "-info", "-noenc")
+    assert "MAC: sha1" in printed
+    assert printed.count("pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2048") == 2
+    assert private_key.public_der(private_key.from_pem(printed.encode())) == identity.chain[0].public_key
+    assert stores.read_keystore(path.read_bytes(), PASSWORD)[1] == identity.chain
+    trust = stores.truststore(identity.anchors, PASSWORD, Encryption.COMPATIBLE)
+    assert stores.read_truststore(trust, PASSWORD) == identity.anchors
+    path.write_bytes(trust)
+    assert openssl("-in", path, "-info", "-noenc").count("pbeWithSHA1And3-KeyTripleDES-CBC") == 1
+
+
+OURS = b"\x02\x02\x27\x10"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (b"\x02\x02\x08\x00", HOURS, "rounds of key derivation"),
+        (OURS, HOURS, "rounds of key derivation"),
+        (OURS, b"\x02\x20" + b"\x7f" * 32, "rounds of key derivation"),
+        (OURS, b"\x02\x03\x26\x25\xa0", "rounds of key derivation"),
+        (None, b"\x04\x82\x10\x00" + bytes(4096), "a private key in PKCS12 of"),
+    ],
+    ids=["MAC", "encryption", "without end", "half of what is allowed, twice", "a key of RSA-6144"],
+)
+def test_read_refuses_what_would_cost_hours(identity: Identity, old: bytes | None, new: bytes, what: str) -> None:
+    """Rounds and sizes are looked at before the library is asked to open the store."""
+    whole = stores.keystore(identity.key, identity.chain, "kafka", PASSWORD)
+    content = rebuilt(whole, old or bytes(stores._look_into(whole).key_bags[0].child(1).whole), new)
+    for opens in (stores.read_keystore, stores.read_truststore, stores.read):
+        with pytest.raises(MaterialError, match=what):
+            opens(content, PASSWORD)
+
+
+def test_read_tells_a_chain_from_what_is_trusted(identity: Identity) -> None:
+    """As Java names them: an anchor by its alias, and so trusted, a CA of the chain by its subject, or not at all."""
+    leaf, lower, upper = identity.chain
+    root, stray = identity.anchors
+    named = [
+        pkcs12.PKCS12Certificate(upper.x509, b"CN=Test Intermediate,O=MyOrg"),
+        pkcs12.PKCS12Certificate(lower.x509, None),
+        pkcs12.PKCS12Certificate(root.x509, b"caroot"),
+        pkcs12.PKCS12Certificate(stray.x509, None),
+    ]
+    encryption = BestAvailableEncryption(PASSWORD.encode())
+    entries, remarks = stores.read(
+        pkcs12.serialize_key_and_certificates(b"kafka", identity.key, leaf.x509, named, encryption), PASSWORD
+    )
+    assert remarks == ()
+    assert [(one.alias, one.chain, one.trusted) for one in entries] == [
+        ("kafka", (leaf, lower, upper, root), False),
+        ("caroot", (root,), True),
+        ("", (stray,), False),
+    ]
+
+
+def test_read_refuses_more_bytes_than_it_reads(identity: Identity) -> None:
+    """A keystore of more than an identity takes, or any store of many megabytes, is refused unread."""
+    whole = stores.keystore(identity.key, identity.chain, "kafka", PASSWORD)
+    with pytest.raises(MaterialError, match="larger than"):
+        stores.read_keystore(whole + bytes(limits.LARGEST_IDENTITY), PASSWORD)
+    with pytest.raises(MaterialError, match="larger than"):
+        stores.read_truststore(whole + bytes(limits.LARGEST_FILE), PASSWORD)
 
 
 def test_keystore_is_what_openssl_opens_and_java_8u301_can(identity: Identity, tmp_path: Path) -> None:
@@ -166,7 +252,7 @@ def test_keystore_is_what_openssl_opens_and_java_8u301_can(identity: Identity, t
 
     printed = openssl("-in", path, "-info", "-noenc")
     assert "MAC: sha256" in printed
-    assert printed.count("PBES2, PBKDF2, AES-256-CBC, Iteration 20000, PRF hmacWithSHA256") == 2
+    assert printed.count("PBES2, PBKDF2, AES-256-CBC, Iteration 10000, PRF hmacWithSHA256") == 2
     assert printed.count("BEGIN CERTIFICATE") == 3
     assert "friendlyName: kafka" in printed
     assert private_key.public_der(private_key.from_pem(printed.encode())) == identity.chain[0].public_key

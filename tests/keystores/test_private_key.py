@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import subprocess
 from typing import TYPE_CHECKING
@@ -16,9 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from agent.core.certificate import key_type
+from agent.core.files import Encryption
 from agent.core.identity import KeyAlgorithm
 from agent.errors import MaterialError
-from agent.keystores import private_key
+from agent.keystores import limits, pem, private_key
+from tests.judges.keys import ask
+from tests.keystores.hostile import HOURS, rebuilt
 from tests.material import Ca, make_key, make_request
 from tests.tools import need
 
@@ -115,6 +119,115 @@ def test_from_pem_refuses_an_rsa_key_that_does_not_sign() -> None:
     """An RSA key whose numbers do not belong together is refused, although its public half is whole."""
     with pytest.raises(MaterialError, match="do not belong together"):
         private_key.from_pem(broken_rsa_key())
+
+
+PASSWORD = "correct horse battery"  # noqa: S105 - made up for the tests
+
+
+def openssl_reads(content: bytes) -> bytes:
+    """Return the unencrypted PKCS#8 in DER that OpenSSL makes of an encrypted one in PEM."""
+    command = [need("openssl"), "pkcs8", "-passin", f"pass:{PASSWORD}", "-outform", "DER"]
+    return subprocess.run([*command, "-topk8", "-nocrypt"], input=content, check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("algorithm", QUICK)
+@pytest.mark.parametrize(
+    ("encryption", "named"),
+    [
+        (Encryption.STRONG, ("PBES2", "hmacWithSHA256", "aes-256-cbc")),
+        (Encryption.COMPATIBLE, ("pbeWithSHA1And3-Key",)),
+    ],
+)
+def test_to_pem_encrypts_as_openssl_reads(
+    algorithm: KeyAlgorithm, encryption: Encryption, named: tuple[str, ...]
+) -> None:
+    """With a password it is an encrypted PKCS#8, of which OpenSSL and we read the same key."""
+    key = private_key.generate(algorithm)
+    content = private_key.to_pem(key, PASSWORD, encryption)
+    assert content.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    assert openssl_reads(content) == private_key.to_der(key)
+    assert private_key.to_der(private_key.from_pem(content, PASSWORD)) == private_key.to_der(key)
+    printed = subprocess.run([need("openssl"), "asn1parse"], input=content, check=True, capture_output=True).stdout
+    assert all(name in printed.decode() for name in named)
+
+
+@pytest.mark.slow
+def test_to_pem_compatible_is_what_kafka_on_java_17_reads_and_strong_is_not(tmp_path: Path) -> None:
+    """Read with Kafka's own steps: 3DES opens for RSA and EC; for PBES2 Java 17 has no factory by that name."""
+    algorithms = (KeyAlgorithm.RSA_2048, KeyAlgorithm.EC_P256, KeyAlgorithm.EC_P384)
+    requests = []
+    for algorithm in algorithms:
+        for encryption in Encryption:
+            path = tmp_path / f"{algorithm}-{encryption}.pem"
+            path.write_bytes(private_key.to_pem(make_key(algorithm), PASSWORD, encryption))
+            requests.append((encryption, ("pem", path, PASSWORD)))
+    wrong = ("pem", tmp_path / "ec-p256-compatible.pem", "another")
+    *answers, refused = ask(*(request for _, request in requests), wrong)
+    for answer, (encryption, _), kind in zip(answers, requests, ["RSA", "RSA", "EC", "EC", "EC", "EC"], strict=True):
+        if encryption is Encryption.COMPATIBLE:
+            assert answer == kind
+        else:
+            assert "PBES2 SecretKeyFactory not available" in answer
+    assert refused.startswith("error")
+
+
+def test_to_pem_refuses_a_password_that_java_could_not_use() -> None:
+    """Java calls such a password incorrect, so it is refused before a key is written, and is not told."""
+    for password in ("pässword", "tab\tin", ""):
+        with pytest.raises(MaterialError) as caught:
+            private_key.to_pem(make_key(), password)
+        assert not password or password not in caught.value.diagnosis()
+
+
+def test_from_pem_takes_a_password_that_is_not_needed() -> None:
+    """A key that is not encrypted is read whether a password is given or not."""
+    content = private_key.to_pem(make_key())
+    assert private_key.to_pem(private_key.from_pem(content, PASSWORD)) == content
+
+
+def test_from_pem_reads_what_openssl_encrypted(tmp_path: Path) -> None:
+    """The encryptions that an operator's tools know: PBES2, PBES1, scrypt, and that of the time before PKCS#8."""
+    key = make_key()
+    path = tmp_path / "key.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    pkcs8 = [need("openssl"), "pkcs8", "-topk8", "-in", str(path), "-passout", f"pass:{PASSWORD}"]
+    old = [need("openssl"), "ec", "-aes256", "-in", str(path), "-passout", f"pass:{PASSWORD}"]
+    for command in (pkcs8, [*pkcs8, "-v1", "PBE-SHA1-3DES"], [*pkcs8, "-scrypt"], [*pkcs8, "-iter", "100000"], old):
+        content = subprocess.run(command, check=True, capture_output=True).stdout
+        assert private_key.to_der(private_key.from_pem(content, PASSWORD)) == private_key.to_der(key)
+        with pytest.raises(MaterialError, match="can be read without a password"):
+            private_key.from_pem(content)
+        with pytest.raises(MaterialError, match="does not open with its password") as caught:
+            private_key.from_pem(content, "another")
+        assert "another" not in caught.value.diagnosis()
+
+
+def test_from_pem_refuses_what_would_cost_hours() -> None:
+    """Rounds of key derivation and sizes are looked at before the library is asked to open the key."""
+    lines = private_key.to_pem(make_key(), PASSWORD).splitlines()
+    info = base64.b64decode(b"".join(lines[1:-1]))
+    hours = rebuilt(info, b"\x02\x02\x4e\x20", HOURS)
+    with pytest.raises(MaterialError, match="rounds of key derivation"):
+        private_key.from_pem(pem.block("ENCRYPTED PRIVATE KEY", hours), PASSWORD)
+    text = base64.b64encode(hours)
+    for wrong in (text, text[:40] + b"\n" + text[40:]):
+        with pytest.raises(MaterialError, match="rounds of key derivation"):
+            private_key.from_pem(
+                b"-----BEGIN ENCRYPTED PRIVATE KEY-----%b-----END ENCRYPTED PRIVATE KEY-----" % wrong, PASSWORD
+            )
+    for size, what in ((limits.LARGEST_KEY, "a private key of"), (limits.LARGEST_IDENTITY, "a PEM file with")):
+        with pytest.raises(MaterialError, match=what):
+            private_key.from_pem(pem.block("PRIVATE KEY", bytes(size)))
+    with pytest.raises(MaterialError, match="larger than"):
+        private_key.from_der(bytes(limits.LARGEST_KEY + 1))
+
+
+def test_from_pem_takes_the_key_of_a_file_whole_or_not_at_all() -> None:
+    """A block that ends as another kind, or never, is none."""
+    content = private_key.to_pem(make_key())
+    for wrong in (content.replace(b"END PRIVATE", b"END EC PRIVATE"), content.replace(b"END", b"EMD")):
+        with pytest.raises(MaterialError, match="no private key in PEM"):
+            private_key.from_pem(wrong)
 
 
 def test_public_der_is_the_subject_public_key_info_of_the_leaf() -> None:

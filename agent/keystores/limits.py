@@ -1,0 +1,20 @@
+"""How large what is read may be, so that no file takes more time or memory than it is worth."""
+
+from __future__ import annotations
+
+from agent.errors import MaterialError
+
+LARGEST_KEY = 13 * 1024
+"""Bytes of one private key, encrypted or not: RSA with 16,384 bits in PEM fits."""
+
+LARGEST_IDENTITY = 330 * 1024
+"""Bytes of a file that holds a key: with its chain (95 kB at most that anyone has seen) and whole bundles beside."""
+
+LARGEST_FILE = 4 * 1024 * 1024
+"""Bytes of a file of anchors; the CA bundle of a Debian host has a quarter of a megabyte, large ones one."""
+
+
+def check_size(content: bytes, most: int, what: str) -> None:
+    """Raise `MaterialError` for content that is larger; `what` begins the sentence."""
+    if len(content) > most:
+        raise MaterialError(f"{what} of {len(content)} bytes is larger than {most} allow")
