@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import TrustError
-from agent.trust.files import PemFiles, once
+from agent.trust.files import AnchorFiles, once
 
 if TYPE_CHECKING:
     from agent.core.certificate import Certificate
@@ -33,7 +33,7 @@ class SystemAnchorSource:
     """
 
     def __init__(self) -> None:
-        self._files = PemFiles()
+        self._files = AnchorFiles()
 
     async def anchors(self) -> tuple[Certificate, ...]:
         """Return the anchors, each once; raise `TrustError` when there are none or a file cannot be read."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, assert_never
 
 from agent.core.configuration import FileAnchors, IssuerAnchors, SystemAnchors
-from agent.core.issuer_spec import AwsPcaSpec, LocalCaSpec, VaultSpec
+from agent.core.issuer_spec import AwsPcaSpec, LocalCaSpec, ManualSpec, VaultSpec
 from agent.daemon.edges import Edges
 from agent.daemon.keeper import Keeper
 
@@ -83,13 +83,15 @@ class Adapters:
         return self._sources[spec]
 
     def watched(self, identities: Iterable[Wanted]) -> frozenset[Path]:
-        """Return the files and folders whose change means other anchors."""
-        return frozenset(
-            spec.path
+        """Return the files and folders whose change means other anchors, or that they open now."""
+        specs = [
+            spec
             for wanted in identities
             for spec in (*wanted.trust, *wanted.peer_trust)
             if isinstance(spec, FileAnchors)
-        )
+        ]
+        passwords = (spec.password.file for spec in specs if spec.password is not None)
+        return frozenset(path for path in (*(spec.path for spec in specs), *passwords) if path is not None)
 
     async def tend(self) -> timedelta | None:
         """Do what is due to keep the logins at the CAs alive; return when to come again, None for not at all."""
@@ -115,6 +117,10 @@ class Adapters:
                 from agent.issuers.vault import Vault
 
                 return Vault(spec, self._clock)
+            case ManualSpec():
+                from agent.issuers.manual import Manual
+
+                return Manual(spec, self._clock)
             case _:
                 assert_never(spec)
 
@@ -124,10 +130,10 @@ class Adapters:
                 from agent.trust.issuer import IssuerAnchorSource
 
                 return IssuerAnchorSource(self.issuer(name))
-            case FileAnchors(path=path):
+            case FileAnchors(path=path, password=password):
                 from agent.trust.files import FileAnchorSource
 
-                return FileAnchorSource(path)
+                return FileAnchorSource(path, password)
             case SystemAnchors():
                 from agent.trust.system import SystemAnchorSource
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from agent.core.files import Encryption
+from agent.core.secret import Secret
 from agent.errors import TrustError
-from agent.keystores import pem
+from agent.keystores import jks, pem, pkcs12
 from agent.trust.files import MOST_FILES, FileAnchorSource
-from tests.material import Ca, make_key, make_request
+from tests.material import NOW, Ca, make_key, make_request
+from tests.tools import need
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+PASSWORD = "correct horse battery"  # noqa: S105 - made up for the tests
 ONE, TWO = Ca.root("CN=One"), Ca.root("CN=Two")
 
 
@@ -28,7 +30,7 @@ async def test_anchors_come_from_a_file(tmp_path: Path) -> None:
 
 
 async def test_anchors_come_from_a_folder(tmp_path: Path) -> None:
-    """A folder's *.pem and *.crt are read by their names, other files and subfolders are not."""
+    """A folder's certificates and stores are read by their names, other files and subfolders are not."""
     (tmp_path / "b.CRT").write_bytes(pem.encode([TWO.certificate]))
     (tmp_path / "a.pem").write_bytes(pem.encode([ONE.certificate]))
     (tmp_path / "c.pem").write_bytes(pem.encode([ONE.certificate]))
@@ -131,7 +133,11 @@ async def test_anchors_refuse_what_is_no_file(tmp_path: Path) -> None:
     """A missing path, an empty folder and a pipe are said; a pipe keeps nobody waiting."""
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for name, what in (("missing", "is not there"), ("empty", r"no file named \*\.pem"), ("pipe", "is no file")):
+    for name, what in (
+        ("missing", "is not there"),
+        ("empty", r"no file named \*\.crt, \*\.jks"),
+        ("pipe", "is no file"),
+    ):
         with pytest.raises(TrustError, match=what):
             await FileAnchorSource(tmp_path / name).anchors()
 
@@ -156,3 +162,128 @@ async def test_anchors_do_not_care_for_dates(tmp_path: Path) -> None:
     old = Ca.root("CN=Old", not_after=ONE.certificate.not_before + timedelta(days=2))
     (tmp_path / "ca.pem").write_bytes(pem.encode([old.certificate]))
     assert await FileAnchorSource(tmp_path).anchors() == (old.certificate,)
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Secret:
+    """Return the password of the stores, in a file beside the folder of anchors."""
+    file = tmp_path / "password"
+    file.write_text(PASSWORD + "\n")
+    return Secret(file)
+
+
+def stores(*anchors: Ca) -> dict[str, bytes]:
+    """Return the anchors in every format, by a name that does not tell which."""
+    certificates = [anchor.certificate for anchor in anchors]
+    return {
+        "pem": pem.encode(certificates),
+        "pkcs12": pkcs12.truststore(certificates, PASSWORD),
+        "compatible": pkcs12.truststore(certificates, PASSWORD, Encryption.COMPATIBLE),
+        "jks": jks.truststore(certificates, PASSWORD, now=NOW),
+    }
+
+
+@pytest.mark.parametrize("name", stores(ONE))
+async def test_anchors_come_from_a_file_of_any_format(tmp_path: Path, password: Secret, name: str) -> None:
+    """The bytes tell the format, not the name; a password that is not needed does no harm."""
+    file = tmp_path / "cacerts"
+    file.write_bytes(stores(ONE, TWO)[name])
+    assert await FileAnchorSource(file, password).anchors() == (ONE.certificate, TWO.certificate)
+
+
+async def test_anchors_come_from_a_folder_of_every_format(tmp_path: Path, password: Secret) -> None:
+    """Stores are read beside PEM, each anchor once; the one password is for all of them."""
+    folder = tmp_path / "ca.d"
+    folder.mkdir()
+    three = Ca.root("CN=Three")
+    (folder / "a.P12").write_bytes(stores(TWO)["pkcs12"])
+    (folder / "b.pem").write_bytes(stores(TWO, ONE)["pem"])
+    (folder / "c.jks").write_bytes(stores(ONE)["jks"])
+    (folder / "d.pfx").write_bytes(stores(three)["compatible"])
+    (folder / "e.jceks").write_bytes(b"not read")
+    assert await FileAnchorSource(folder, password).anchors() == (TWO.certificate, ONE.certificate, three.certificate)
+
+
+async def test_anchors_of_a_jks_need_no_password(tmp_path: Path) -> None:
+    """As to keytool, they are then unchecked; a PKCS12 that has a password says where to write it."""
+    (tmp_path / "cacerts").write_bytes(stores(ONE)["jks"])
+    assert await FileAnchorSource(tmp_path / "cacerts").anchors() == (ONE.certificate,)
+    (tmp_path / "cacerts").write_bytes(stores(ONE)["pkcs12"])
+    with pytest.raises(TrustError, match=r"cacerts: .* does not open without a password") as caught:
+        await FileAnchorSource(tmp_path / "cacerts").anchors()
+    assert "`password_file` or `password_environment` beside `files`" in caught.value.advice
+
+
+async def test_anchors_are_read_again_when_the_password_changes(tmp_path: Path, password: Secret) -> None:
+    """A password that was wrong and is mended opens the store; one that became wrong is noticed."""
+    assert password.file is not None
+    file = tmp_path / "ca.p12"
+    file.write_bytes(stores(ONE)["compatible"])
+    source = FileAnchorSource(file, password)
+    first = await source.anchors()
+    assert (await source.anchors())[0] is first[0]
+    password.file.write_text("another, which is wrong")
+    with pytest.raises(TrustError, match=r"ca\.p12: .* does not open with its password") as caught:
+        await source.anchors()
+    assert "another" not in caught.value.diagnosis()
+    password.file.write_text(PASSWORD)
+    assert await source.anchors() == (ONE.certificate,)
+    password.file.unlink()
+    with pytest.raises(TrustError, match=r"ca\.p12: cannot read .*password") as caught:
+        await source.anchors()
+    assert "make the file" in caught.value.advice
+
+
+async def test_anchors_take_the_password_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable does as well as a file."""
+    monkeypatch.setenv("TRUST_PASSWORD", PASSWORD)
+    (tmp_path / "ca.jks").write_bytes(stores(TWO)["jks"])
+    source = FileAnchorSource(tmp_path / "ca.jks", Secret(environment="TRUST_PASSWORD"))
+    assert await source.anchors() == (TWO.certificate,)
+
+
+async def test_anchors_refuse_a_store_that_offers_none(tmp_path: Path, password: Secret) -> None:
+    """A keystore in the place of a truststore, and a store with a leaf among the trusted, are told."""
+    key = make_key()
+    leaf = ONE.leaf(make_request(), key)
+    file = tmp_path / "ca.store"
+    for content in (
+        pkcs12.keystore(key, (leaf,), "kafka", PASSWORD, Encryption.COMPATIBLE),
+        jks.keystore(key, (leaf,), "kafka", PASSWORD, now=NOW),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(TrustError, match=r"ca\.store: it holds no trusted certificate") as caught:
+            await FileAnchorSource(file, password).anchors()
+        assert caught.value.advice
+    file.write_bytes(jks.truststore((leaf,), PASSWORD, now=NOW))
+    with pytest.raises(TrustError, match=r"certificate 1 \(.*\) is no CA"):
+        await FileAnchorSource(file, password).anchors()
+
+
+async def test_anchors_come_from_a_bundle_of_a_megabyte(tmp_path: Path) -> None:
+    """A large system's bundle is read whole."""
+    text = b"# a comment as large as a hundred anchors\n" * 25_000
+    (tmp_path / "bundle.pem").write_bytes(text + pem.encode([ONE.certificate]))
+    assert (tmp_path / "bundle.pem").stat().st_size > 1024 * 1024
+    assert await FileAnchorSource(tmp_path / "bundle.pem").anchors() == (ONE.certificate,)
+
+
+def jvm_anchors() -> tuple[Path, int]:
+    """Return where this machine's Java has the anchors that it trusts by default, and how many keytool counts."""
+    printed = subprocess.run(
+        [need("java"), "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=True
+    ).stderr
+    home = next(line.split("=", 1)[1].strip() for line in printed.splitlines() if line.strip().startswith("java.home"))
+    cacerts = Path(home, "lib", "security", "cacerts")
+    command = [need("keytool"), "-J-Duser.language=en", "-list", "-keystore", str(cacerts), "-storepass", "changeit"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return cacerts, listed.count("trustedCertEntry")
+
+
+@pytest.mark.slow
+async def test_anchors_are_those_of_the_jvm(tmp_path: Path) -> None:
+    """The `cacerts` that Java trusts by default is read, under the password that everybody knows."""
+    cacerts, count = jvm_anchors()
+    (tmp_path / "password").write_text("changeit\n")
+    anchors = await FileAnchorSource(cacerts, Secret(tmp_path / "password")).anchors()
+    assert len(anchors) == count > 10

@@ -99,7 +99,7 @@ async def test_watch_wakes_once_for_a_file_written_in_pieces(tmp_path: Path, mon
 
 
 async def test_watch_notices_what_changes_in_a_folder(tmp_path: Path) -> None:
-    """A certificate that comes or goes counts, another kind of file does not."""
+    """A certificate or a store that comes or goes counts, another kind of file does not."""
     async with _watching(tmp_path) as watched:
         (tmp_path / "README").write_text("words")
         assert await watched.stays_quiet()
@@ -107,6 +107,9 @@ async def test_watch_notices_what_changes_in_a_folder(tmp_path: Path) -> None:
         await watched.wait()
         (tmp_path / "ca.crt").unlink()
         await watched.wait()
+        for name in ("ca.p12", "ca.jks"):
+            (tmp_path / name).write_text("a store")
+            await watched.wait()
 
 
 async def test_watch_waits_for_a_path_that_does_not_exist(tmp_path: Path) -> None:
