@@ -100,6 +100,12 @@ class Store(Protocol):
         not to be switched to.
         """
 
+    async def adopt(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        """Write a whole generation of the plain files that `read` found adoptable, and read it back.
+
+        They are kept byte for byte, edited truststores (`carry`) among them; what is missing is rendered.
+        """
+
     async def switch(self, number: int) -> None:
         """Make a written generation current by one rename; prune what is older than the kept ones."""
 

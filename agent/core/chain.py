@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
@@ -141,7 +141,7 @@ class _Walk:
         self._deepest = (0, "")
 
     def run(self, leaf: Certificate) -> Path | NoPath:
-        trouble = self._of_any(leaf) or self._of_subject(leaf) or self._of_leaf(leaf)
+        trouble = self._of_any(leaf) or self._of_subject(leaf) or flaw_of_leaf(leaf)
         if trouble:
             return NoPath(trouble)
         if leaf in self._anchors:
@@ -149,7 +149,7 @@ class _Walk:
         path = self._from((leaf,))
         if path is None and self._signatures > MOST_SIGNATURES:
             return NoPath(
-                f"no path from {_name(leaf)} to an anchor was found within {MOST_SIGNATURES} signatures: "
+                f"no path from {name_of(leaf)} to an anchor was found within {MOST_SIGNATURES} signatures: "
                 "too many of the CAs at hand bear one name"
             )
         return path or NoPath(self._deepest[1])
@@ -163,7 +163,7 @@ class _Walk:
             if not trouble and not is_anchor:
                 trouble = self._of_subject(issuer)
             if not trouble and not self._verifies(last, issuer):
-                trouble = f"the signature of {_name(last)} is not one of {_name(issuer)}"
+                trouble = f"the signature of {name_of(last)} is not one of {name_of(issuer)}"
             if trouble:
                 self._note(path, trouble)
                 continue
@@ -178,7 +178,7 @@ class _Walk:
                 return Path(longer)
             self._note(longer, trouble)
         if not found:
-            self._note(path, f"{_name(last)} was issued by {_issuer_name(last)}, which is no trusted anchor")
+            self._note(path, f"{name_of(last)} was issued by {issuer_of(last)}, which is no trusted anchor")
         return None
 
     def _issuers(self, path: tuple[Certificate, ...]) -> Iterator[tuple[Certificate, bool]]:
@@ -196,38 +196,18 @@ class _Walk:
 
     def _of_any(self, certificate: Certificate) -> str:
         """Dates, key and critical extensions."""
-        if certificate.not_after < self._at.replace(microsecond=0):  # valid through the whole of its last second
-            return f"{_name(certificate)} expired at {certificate.not_after.isoformat()}"
-        if certificate.not_before > self._at:
-            return f"{_name(certificate)} is valid from {certificate.not_before.isoformat()} only"
-        if _is_weak(certificate.x509.public_key()):
-            return f"{_name(certificate)} has a key of type {certificate.key_type}, which Java or OpenSSL refuses"
-        if certificate.key_type.startswith("ec-") and certificate.public_key not in certificate.der:
-            return f"{_name(certificate)} does not name its curve and point as Java reads them"
-        for extension in certificate.x509.extensions:
-            if extension.critical and extension.oid not in PROCESSED:
-                return f"{_name(certificate)} has a critical extension {extension.oid.dotted_string} that nobody knows"
-        return ""
+        return out_of_date(certificate, self._at) or flaw(certificate)
 
     def _of_subject(self, certificate: Certificate) -> str:
         """What holds for a leaf and for intermediates: their signature's hash, and what they may be used for."""
-        if isinstance(_signature_hash(certificate), WEAK_HASHES):
-            return f"{_name(certificate)} is signed with a hash that is broken"
+        trouble = flaw_of_signature(certificate)
+        if trouble:
+            return trouble
         allowed = certificate.extended_key_usage
         if allowed is None or ANY_EXTENDED_KEY_USAGE in allowed:
             return ""
         missing = sorted(usage for usage in self._usages if EXTENDED_KEY_USAGE[usage] not in allowed)
-        return f"{_name(certificate)} may not be used as {' and '.join(missing)}" if missing else ""
-
-    @staticmethod
-    def _of_leaf(leaf: Certificate) -> str:
-        """What a leaf must not say, whoever has signed it."""
-        if leaf.key_usage is not None and "digital_signature" not in leaf.key_usage:
-            # Every handshake of TLS 1.3 and of ECDHE signs; Java refuses the certificate before it.
-            return f"the key usage of {_name(leaf)} does not let it sign a handshake (digital signature)"
-        if _has(leaf.x509, x509.NameConstraints):
-            return f"{_name(leaf)} carries name constraints, which only a CA may (RFC 5280, 4.2.1.10)"
-        return ""
+        return f"{name_of(certificate)} may not be used as {' and '.join(missing)}" if missing else ""
 
     @staticmethod
     def _of_issuer(issuer: Certificate, path: tuple[Certificate, ...], *, is_anchor: bool) -> str:
@@ -235,12 +215,12 @@ class _Walk:
         # An anchor from before X.509 v3 carries no constraints and is a CA because it is trusted.
         is_old_root = is_anchor and issuer.version == 1
         if not issuer.is_ca and not is_old_root:
-            return f"{_name(issuer)} is no CA (basic constraints), and has issued {_name(path[-1])}"
+            return f"{name_of(issuer)} is no CA (basic constraints), and has issued {name_of(path[-1])}"
         if issuer.key_usage is not None and "key_cert_sign" not in issuer.key_usage:
-            return f"the key usage of {_name(issuer)} does not let it sign certificates"
+            return f"the key usage of {name_of(issuer)} does not let it sign certificates"
         below = sum(1 for certificate in path[1:] if not certificate.self_issued)
         if issuer.path_length is not None and below > issuer.path_length:
-            return f"{_name(issuer)} allows {issuer.path_length} CAs below it, and there are {below}"
+            return f"{name_of(issuer)} allows {issuer.path_length} CAs below it, and there are {below}"
         return ""
 
     def _of_constraints(self, path: tuple[Certificate, ...]) -> str:
@@ -251,7 +231,7 @@ class _Walk:
             return ""
         outside = [name for name in _names_in_subject(path[0]) if not all(_allows(one, name) for one in constraints)]
         if outside:
-            return f"{_name(path[0])} is not allowed by the name constraints of its CAs: its CN stands for a DNS name"
+            return f"{name_of(path[0])} is not allowed by the name constraints of its CAs: its CN stands for a DNS name"
         anything = ExtensionPolicy.permit_all()
         of_a_ca = anything.require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
         verifier = (
@@ -264,7 +244,7 @@ class _Walk:
         try:
             verifier.verify(parsed[0], parsed[1:-1])
         except VerificationError as error:
-            return f"{_name(path[0])} is not allowed by the name constraints of its CAs: {str(error)[:200]}"
+            return f"{name_of(path[0])} is not allowed by the name constraints of its CAs: {str(error)[:200]}"
         return ""
 
     def _verifies(self, subject: Certificate, issuer: Certificate) -> bool:
@@ -288,7 +268,60 @@ def is_signed_by(subject: Certificate, issuer: Certificate) -> bool:
 
 def is_self_signed(certificate: Certificate) -> bool:
     """Return whether its own key has signed it: one that another CA cross-signed has an anchor's name and is none."""
-    return certificate.self_issued and is_signed_by(certificate, certificate)
+    return certificate.self_issued and (
+        is_signed_by(certificate, certificate) or _has_signed_itself_of_old(certificate)
+    )
+
+
+def _has_signed_itself_of_old(certificate: Certificate) -> bool:
+    """Return it for RSA with SHA-1, which the library refuses to verify; many a trusted root is so old."""
+    parsed, old = certificate.x509, _signature_hash(certificate)
+    key = parsed.public_key()
+    if not isinstance(old, hashes.SHA1) or not isinstance(key, rsa.RSAPublicKey):
+        return False
+    try:
+        key.verify(parsed.signature, parsed.tbs_certificate_bytes, padding.PKCS1v15(), old)
+    except (InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def out_of_date(certificate: Certificate, at: datetime) -> str:
+    """Return why a certificate is not valid at an instant; nothing: it is."""
+    if certificate.not_after < at.replace(microsecond=0):  # valid through the whole of its last second
+        return f"{name_of(certificate)} expired at {certificate.not_after.isoformat()}"
+    if certificate.not_before > at:
+        return f"{name_of(certificate)} is valid from {certificate.not_before.isoformat()} only"
+    return ""
+
+
+def flaw(certificate: Certificate) -> str:
+    """Return why Java or OpenSSL takes the certificate at no time: its key, or an extension; nothing: they do."""
+    if _is_weak(certificate.x509.public_key()):
+        return f"{name_of(certificate)} has a key of type {certificate.key_type}, which Java or OpenSSL refuses"
+    if certificate.key_type.startswith("ec-") and certificate.public_key not in certificate.der:
+        return f"{name_of(certificate)} does not name its curve and point as Java reads them"
+    for extension in certificate.x509.extensions:
+        if extension.critical and extension.oid not in PROCESSED:
+            return f"{name_of(certificate)} has a critical extension {extension.oid.dotted_string} that nobody knows"
+    return ""
+
+
+def flaw_of_signature(certificate: Certificate) -> str:
+    """Return what is wrong with how it is signed; nobody looks at how an anchor is."""
+    if isinstance(_signature_hash(certificate), WEAK_HASHES):
+        return f"{name_of(certificate)} is signed with a hash that is broken"
+    return ""
+
+
+def flaw_of_leaf(leaf: Certificate) -> str:
+    """Return what a leaf must not say, whoever has signed it."""
+    if leaf.key_usage is not None and "digital_signature" not in leaf.key_usage:
+        # Every handshake of TLS 1.3 and of ECDHE signs; Java refuses the certificate before it.
+        return f"the key usage of {name_of(leaf)} does not let it sign a handshake (digital signature)"
+    if _has(leaf.x509, x509.NameConstraints):
+        return f"{name_of(leaf)} carries name constraints, which only a CA may (RFC 5280, 4.2.1.10)"
+    return ""
 
 
 def _signature_hash(certificate: Certificate) -> hashes.HashAlgorithm | None:
@@ -342,15 +375,17 @@ def _within(name: str, tree: str) -> bool:
     return not tree or f".{name.lower()}".endswith(f".{tree}")
 
 
-def _name(certificate: Certificate) -> str:
-    return _told(certificate.subject) or f"the certificate {certificate.fingerprint[:16]}"
+def name_of(certificate: Certificate) -> str:
+    """Return the subject for a sentence, or the start of the fingerprint where it is empty."""
+    return harmless(certificate.subject.rfc4514_string()) or f"the certificate {certificate.fingerprint[:16]}"
 
 
-def _issuer_name(certificate: Certificate) -> str:
-    return _told(certificate.issuer) or "a CA without a name"
+def issuer_of(certificate: Certificate) -> str:
+    """Return the issuer's name for a sentence."""
+    return harmless(certificate.issuer.rfc4514_string()) or "a CA without a name"
 
 
-def _told(name: x509.Name) -> str:
-    """Return a name for a sentence: in one line, without what commands a terminal, and not endless."""
-    text = "".join(one if one.isprintable() else "\ufffd" for one in name.rfc4514_string())
-    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
+def harmless(text: str) -> str:
+    """Return a stranger's name for a sentence: in one line, without what commands a terminal, and not endless."""
+    shown = "".join(one if one.isprintable() else "\ufffd" for one in text)
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}…"

@@ -22,6 +22,7 @@ class Cause(StrEnum):
     LEAF = "leaf"
     ANCHORS = "anchors"
     FILES = "files"
+    ADOPTED = "adopted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class FileRecord:
 class Generation:
     """One whole set of files, its material and what it was made for.
 
-    `chain` is leaf first and carries no anchor; `anchors` are what the truststores hold.
+    `chain` is leaf first and carries no anchor; `anchor` is the one that it was proven to lead to,
+    `anchors` are what the truststores hold. `issuer` is empty where nobody knows it.
     `issued_at` is when the CA answered, `made_at` when the directory was written.
     `layout` tells the wanted files apart: a digest of names, formats, aliases, owners and modes.
     `remarks` are what the CA remarked on when it issued the leaf.
@@ -57,6 +59,7 @@ class Generation:
     layout: str
     files: tuple[FileRecord, ...]
     remarks: tuple[str, ...] = ()
+    anchor: Certificate | None = None
 
     @property
     def leaf(self) -> Certificate:
@@ -128,12 +131,32 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoptable:
+    """Plain files of an earlier life, where our links belong, that hold a key and its leaf.
+
+    `names` are those that hold anything of it; `chain` is leaf first and carries no anchor; `anchors`
+    are what the truststores among them hold, `held` the names of these.
+    """
+
+    names: tuple[str, ...]
+    chain: tuple[Certificate, ...]
+    anchors: tuple[Certificate, ...] = ()
+    held: tuple[str, ...] = ()
+
+    @property
+    def leaf(self) -> Certificate:
+        """The certificate that readers find."""
+        return self.chain[0]
+
+
+@dataclass(frozen=True, slots=True)
 class Disk:
     """What an identity's directory holds, as it was just read.
 
     `current` is None when nothing is current or it cannot be read; `trouble` then says why.
     `key` is the DER of the public half of the current generation's private key, None when the
-    key is lost. `kept` are the other whole generations, newest first.
+    key is lost. `kept` are the other whole generations, newest first. `adoptable` is looked for
+    only where nothing is current.
     """
 
     current: Generation | None = None
@@ -142,6 +165,7 @@ class Disk:
     kept: tuple[Generation, ...] = ()
     pending: Pending | None = None
     trouble: str = ""
+    adoptable: Adoptable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +173,8 @@ class Draft:
     """A generation to be written: what it changes and all of its material but the key.
 
     The key is the pending one when `cause` is `Cause.LEAF`, else the current generation's.
-    `carry` names edited truststores whose bytes are taken over as they are.
+    `carry` names edited truststores whose bytes are taken over as they are. `anchor` is where the
+    chain leads to, for files that carry it.
     """
 
     cause: Cause
@@ -160,3 +185,4 @@ class Draft:
     issued_at: datetime
     carry: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    anchor: Certificate | None = None

@@ -116,6 +116,23 @@ class Mismatch:
         return f"{self.what}: asked for {self.wanted or 'none'}, got {self.found or 'none'}"
 
 
+def request_of(leaf: Certificate, wanted: Request) -> Request | None:
+    """Return what a leaf that somebody else asked for was asked with; None when it is none that the agent asks for.
+
+    That is `wanted` where the leaf is just that, whatever its lifetime; else what the leaf says itself.
+    """
+    if not mismatches(leaf, wanted):
+        return wanted
+    allowed = leaf.extended_key_usage
+    oids = EXTENDED_KEY_USAGE.values() if allowed is None or ANY_EXTENDED_KEY_USAGE in allowed else allowed
+    usages = frozenset(usage for usage, oid in EXTENDED_KEY_USAGE.items() if oid in oids)
+    try:
+        key = KeyAlgorithm(leaf.key_type)
+    except ValueError:
+        return None
+    return Request(leaf.subject, leaf.sans, usages, key, leaf.not_after - leaf.not_before)
+
+
 def mismatches(leaf: Certificate, request: Request) -> tuple[Mismatch, ...]:
     """Return every way in which `leaf` is not what `request` asked for; none means it is.
 

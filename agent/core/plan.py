@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause, Damage
@@ -30,9 +30,20 @@ LOOK = timedelta(minutes=5)
 """The longest time between two looks at disk, listeners and anchors when nothing is due."""
 
 
+_PUBLICATIONS = {
+    Cause.LEAF: "prove the issued leaf and switch to it",
+    Cause.ANCHORS: "write the truststores with the new anchors",
+    Cause.FILES: "render the files again",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Issue:
     """Ask the CA for a new leaf."""
+
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return "ask the CA for a leaf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +52,29 @@ class Publish:
 
     cause: Cause
 
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return _PUBLICATIONS[self.cause]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Make the first generation of plain files that stand where the links belong, and switch to it."""
+
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return "take over the files that are there"
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
     """Make a written generation current again, and put right the links that readers follow."""
 
     number: int
+
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return f"switch to generation {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +84,20 @@ class RollBack:
     number: int
     refuted: int
 
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return f"roll back to generation {self.number}"
+
 
 @dataclass(frozen=True, slots=True)
 class Reload:
     """Tell the readers of the files."""
 
     number: int
+
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return "tell the readers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +106,10 @@ class Prove:
 
     number: int
 
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return "look at what the listeners serve"
+
 
 @dataclass(frozen=True, slots=True)
 class Settle:
@@ -77,10 +117,18 @@ class Settle:
 
     number: int
 
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return f"settle generation {self.number}"
+
 
 @dataclass(frozen=True, slots=True)
 class DropPending:
     """Forget a pending key whose leaf has become a generation."""
+
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return "forget the pending key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +137,10 @@ class Remember:
 
     replaced: tuple[Replaced, ...]
 
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return "note what was replaced"
+
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
@@ -96,8 +148,14 @@ class Revoke:
 
     leaf: Certificate
 
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return f"have the leaf {self.leaf.serial_number:x} revoked"
 
-Action: TypeAlias = Issue | Publish | Switch | RollBack | Reload | Prove | Settle | DropPending | Remember | Revoke
+
+Action: TypeAlias = (
+    Issue | Publish | Adopt | Switch | RollBack | Reload | Prove | Settle | DropPending | Remember | Revoke
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +186,10 @@ def decide(observed: Observed, wanted: Wanted, now: datetime) -> Plan:
     steps = tuple(step for concern in CONCERNS if (step := concern(situation)) is not None)
     due = next((step for step in steps if step.due <= now), None)
     if due is not None:
-        return Plan(due.action, now, f"{describe(due.action)} now: {due.why}", steps)
+        return Plan(due.action, now, f"{due.action} now: {due.why}", steps)
     wake_at = min([now + LOOK, *(step.due for step in steps)])
     first = min(steps, key=lambda step: step.due, default=None)
-    sentence = f"{describe(first.action)} at {_clock(first.due)}: {first.why}" if first else "nothing to do"
+    sentence = f"{first.action} at {_clock(first.due)}: {first.why}" if first else "nothing to do"
     return Plan(None, wake_at, sentence, steps)
 
 
@@ -148,6 +206,15 @@ def _lost_link(situation: Situation) -> Step | None:
             why = f"{trouble}, and generation {generation.number} is whole"
             return Step(Switch(generation.number), situation.due(situation.record.publishing), why)
     return None
+
+
+def _found_files(situation: Situation) -> Step | None:
+    """Valid files of an earlier life stand where the links belong: they become the first generation, as they are."""
+    found = situation.adoptable
+    if found is None:
+        return None
+    why = f"{', '.join(found.names)} stand there and are valid until {_clock(found.leaf.not_after)}"
+    return Step(Adopt(), situation.due(situation.record.publishing), why)
 
 
 def _damaged_files(situation: Situation) -> Step | None:
@@ -292,6 +359,7 @@ def _revocable(situation: Situation) -> Step | None:
 
 CONCERNS: tuple[Callable[[Situation], Step | None], ...] = (
     _lost_link,
+    _found_files,
     _left_over,
     _replaced,
     _damaged_files,
@@ -301,40 +369,6 @@ CONCERNS: tuple[Callable[[Situation], Step | None], ...] = (
     _leaf,
     _revocable,
 )
-
-
-_PUBLICATIONS = {
-    Cause.LEAF: "prove the issued leaf and switch to it",
-    Cause.ANCHORS: "write the truststores with the new anchors",
-    Cause.FILES: "render the files again",
-}
-
-
-def describe(action: Action) -> str:
-    """Return what an action does, as a verb for a sentence."""
-    match action:
-        case Issue():
-            return "ask the CA for a leaf"
-        case Publish(cause=cause):
-            return _PUBLICATIONS[cause]
-        case Switch(number=number):
-            return f"switch to generation {number}"
-        case RollBack(number=number):
-            return f"roll back to generation {number}"
-        case Reload():
-            return "tell the readers"
-        case Prove():
-            return "look at what the listeners serve"
-        case Settle(number=number):
-            return f"settle generation {number}"
-        case DropPending():
-            return "forget the pending key"
-        case Remember():
-            return "note what was replaced"
-        case Revoke(leaf=leaf):
-            return f"have the leaf {leaf.serial_number:x} revoked"
-        case _:
-            assert_never(action)
 
 
 def _clock(instant: datetime) -> str:

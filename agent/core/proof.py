@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from agent.core.identity import Request
 
 
+LARGEST_CHAIN = 32_000
+"""Bytes of DER; Java refuses a handshake message of more than 32,768 (`jdk.tls.maxHandshakeMessageSize`)."""
+
+LONGEST_CHAIN = 8
+"""Certificates, leaf included (`jdk.tls.server.maxInboundCertificateChainLength`; from a server Java takes ten)."""
+
+
 class Remedy(StrEnum):
     """What would make a finding go away."""
 
@@ -104,6 +111,18 @@ def _trusted_by_peers(candidate: Candidate, now: datetime) -> list[Finding]:
     return []
 
 
+def _fits_a_handshake(candidate: Candidate, _now: datetime) -> list[Finding]:
+    """Is the chain small enough for Java, whichever side of a handshake reads it?"""
+    count, size = len(candidate.chain), sum(len(certificate.der) for certificate in candidate.chain)
+    if count > LONGEST_CHAIN:
+        what = f"the chain has {count} certificates, and a server on Java takes {LONGEST_CHAIN} from a client"
+    elif size > LARGEST_CHAIN:
+        what = f"the chain has {size} bytes, and Java takes {LARGEST_CHAIN} in a handshake"
+    else:
+        return []
+    return [Finding("size", what, Remedy.NEW_LEAF)]
+
+
 def _stores_open(candidate: Candidate, _now: datetime) -> list[Finding]:
     """Did every store read back as it was written, and open with its password?"""
     return [Finding("stores", str(damage), Remedy.FILES) for damage in candidate.damages]
@@ -115,6 +134,7 @@ CHECKS: tuple[Callable[[Candidate, datetime], list[Finding]], ...] = (
     _no_ca,
     _dates,
     _trusted_by_peers,
+    _fits_a_handshake,
     _stores_open,
 )
 

@@ -7,7 +7,9 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from agent.core.chain import NoPath, find_path
 from agent.core.generation import Damage
+from agent.core.identity import request_of
 from agent.core.proof import Candidate
 from agent.core.schedule import (
     REFUSED_CAP,
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.evidence import Served, Verdict
-    from agent.core.generation import Disk, Generation, Pending
+    from agent.core.generation import Adoptable, Disk, Generation, Pending
+    from agent.core.identity import Request
     from agent.core.record import Record, Tries
 
 
@@ -112,6 +115,12 @@ class Situation:
             peer_anchors=self.observed.peer_trust.anchors or (),
         )
 
+    def anchor_of(self, chain: tuple[Certificate, ...], request: Request) -> Certificate | None:
+        """Return the anchor of the peers that a chain leads to; None when there is none, or they cannot be read."""
+        leaf, *intermediates = chain
+        path = find_path(leaf, intermediates, self.observed.peer_trust.anchors or (), self.now, request.usages)
+        return None if isinstance(path, NoPath) else path.certificates[-1]
+
     @cached_property
     def unseen(self) -> tuple[str, ...]:
         """The listeners that were not looked at since the last switch or reload."""
@@ -179,9 +188,19 @@ class Situation:
         return tuple(sorted(now | before))
 
     @cached_property
+    def adoptable(self) -> Adoptable | None:
+        """Valid files of an earlier life that are to become the first generation, as they are."""
+        found = self.observed.disk.adoptable
+        if self.current is not None or found is None or not found.leaf.not_before <= self.now < found.leaf.not_after:
+            return None
+        return found if request_of(found.leaf, self.wanted.request) is not None else None
+
+    @cached_property
     def renewal_reason(self) -> str | None:
         """Why a new leaf is needed now, as half a sentence; None when it is not."""
         current = self.current
+        if current is None and self.adoptable is not None:
+            return None  # it is taken over first, and renewed when it is due
         if current is None:
             return self.observed.disk.trouble or "there is no certificate yet"
         if self.observed.disk.key is None:

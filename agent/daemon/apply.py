@@ -6,43 +6,44 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.core.chain import order
 from agent.core.evidence import Verdict
-from agent.core.generation import Cause, Draft
-from agent.core.plan import DropPending, Issue, Prove, Publish, Reload, Remember, Revoke, RollBack, Settle, Switch
-from agent.core.proof import Candidate, Finding, Remedy, prove
-from agent.core.record import IN_DOUBT, REFUTED, Failure, Lane, Tries
+from agent.core.plan import (
+    Adopt,
+    DropPending,
+    Issue,
+    Prove,
+    Publish,
+    Reload,
+    Remember,
+    Revoke,
+    RollBack,
+    Settle,
+    Switch,
+)
+from agent.core.proof import prove
+from agent.core.record import IN_DOUBT, Failure, Lane, Tries
 from agent.core.situation import Situation
 from agent.daemon.ledger import Ledger
 from agent.daemon.orders import Orders
+from agent.daemon.publishing import Publisher
 from agent.errors import (
     AgentError,
-    IssuerRefusedError,
-    MaterialError,
     ReloadError,
     StoreError,
-    TrustError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable
 
     from structlog.typing import FilteringBoundLogger
 
-    from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.evidence import Served
-    from agent.core.generation import FileDamage, Generation, Pending
+    from agent.core.generation import Generation
     from agent.core.plan import Action
+    from agent.core.record import Record
     from agent.core.situation import Observed
     from agent.daemon.edges import Edges
-
-ASK_ANEW_AFTER = 5
-"""Proofs in a row that a candidate may fail for want of trust before another leaf is asked for.
-
-The peers' anchors may be put right at any moment, and then the leaf that is paid for will do; but
-a CA that left out a link of the chain once must not leave the host without a certificate.
-"""
 
 
 class Applier:
@@ -54,7 +55,7 @@ class Applier:
         self._log = log
         self.ledger = Ledger(edges, log)
         self.served: dict[str, Served] = {}
-        self.findings: tuple[str, ...] = ()
+        self.publisher = Publisher(wanted, edges, self.ledger, log, self.served.clear)
         self._orders = Orders(wanted, edges, self.ledger, log)
 
     async def apply(self, action: Action, observed: Observed) -> None:
@@ -64,7 +65,9 @@ class Applier:
             case Issue():
                 await self._orders.issue(situation)
             case Publish(cause=cause):
-                await self._publish(cause, situation)
+                await self.publisher.publish(cause, situation)
+            case Adopt():
+                await self.publisher.adopt(situation)
             case Switch(number=number):
                 await self._switch(number, situation)
             case RollBack(number=number, refuted=refuted):
@@ -73,23 +76,22 @@ class Applier:
                 await self._reload(situation)
             case Prove():
                 await self._prove(situation)
-            case Settle(number=number):
-                await self.ledger.note(self.ledger.record.settled_at(number))
+            case Settle() | Remember():
+                await self.ledger.note(_noted(action, self.ledger.record))
             case DropPending():
+                await self.ledger.catch_up(situation)
                 await self._attempt(Lane.PUBLISHING, situation, self._edges.store.drop_pending())
-            case Remember(replaced=replaced):
-                await self.ledger.note(replace(self.ledger.record, replaced=replaced))
             case Revoke(leaf=leaf):
                 await self._orders.revoke(leaf, situation)
 
     async def demand(self, *, discard_edits: bool, observed: Observed) -> None:
         """Note that a person wants a new leaf; `discard_edits` takes back edited truststores at once."""
         situation = Situation(observed, self._wanted, self._edges.clock())
-        if discard_edits and situation.current is not None and situation.key_is_whole:
-            await self._write(self._draft(Cause.FILES, situation, situation.current, carry=()), situation)
+        if discard_edits:
+            await self.publisher.discard_edits(situation)
         failure = self.ledger.record.issuing.failure
         in_doubt = failure is not None and failure.reason == IN_DOUBT
-        if in_doubt or (self.findings and situation.pending_answer is not None):
+        if in_doubt or (self.publisher.findings and situation.pending_answer is not None):
             # Whoever asks for a new leaf means neither the one that was refuted nor an order that nobody can tell of.
             await self._edges.store.drop_pending()
         no_delay = replace(self.ledger.record, issuing=Tries(), publishing=Tries(), held_leaf=None, demanded=True)
@@ -126,127 +128,6 @@ class Applier:
             )
         )
         return f"{self._wanted.name} is back at generation {target.number}, and its leaf is held"
-
-    # --- publish ---------------------------------------------------------------------------
-
-    async def _publish(self, cause: Cause, situation: Situation) -> None:
-        try:
-            if cause is Cause.LEAF:
-                await self._publish_leaf(situation)
-            elif situation.current is not None:
-                await self._write(self._draft(cause, situation, situation.current), situation)
-        except AgentError as error:
-            await self.ledger.failed(Lane.PUBLISHING, error, situation)
-
-    async def _publish_leaf(self, situation: Situation) -> None:
-        pending = situation.observed.disk.pending
-        if pending is None or pending.issued is None:
-            return  # gone between two looks: the next look decides anew
-        leaf, *others = pending.issued.certificates
-        chain = order(leaf, others)
-        draft = Draft(
-            cause=Cause.LEAF,
-            request=pending.request,
-            issuer=pending.issuer,
-            chain=chain,
-            anchors=self._anchors(situation),
-            issued_at=pending.issued.at,
-            remarks=pending.issued.remarks,
-            carry=situation.edited_truststores,
-        )
-        candidate = Candidate(
-            request=pending.request,
-            chain=chain,
-            key=pending.public_key,
-            peer_anchors=self._peer_anchors(situation),
-        )
-        findings = prove(candidate, situation.now)
-        if findings:
-            await self._refuted(findings, pending, situation)
-            return
-        if await self._write(draft, situation):
-            await self._edges.store.drop_pending()
-
-    async def _write(self, draft: Draft, situation: Situation) -> bool:
-        """Stage, see that every store opens, and switch; return whether it was switched to."""
-        store = self._edges.store
-        generation, damages = await store.stage(draft, now=situation.now)
-        if damages:
-            await store.discard(generation.number)
-            await self._unopened(damages, situation)
-            return False
-        await store.switch(generation.number)
-        self.served.clear()
-        self.findings = ()
-        self.ledger.count("publications", generation.cause)
-        await self.ledger.note(self.ledger.record.switched(generation))
-        self._log.info(
-            "switched",
-            generation=generation.number,
-            changed=str(generation.cause),
-            directory=str(self._wanted.directory),
-            until=generation.leaf.not_after.isoformat(),
-        )
-        return True
-
-    def _draft(
-        self, cause: Cause, situation: Situation, current: Generation, *, carry: tuple[str, ...] | None = None
-    ) -> Draft:
-        return Draft(
-            cause=cause,
-            request=current.request,
-            issuer=current.issuer,
-            chain=current.chain,
-            anchors=self._new_anchors(situation) if cause is Cause.ANCHORS else current.anchors,
-            issued_at=current.issued_at,
-            remarks=current.remarks,
-            carry=situation.edited_truststores if carry is None else carry,
-        )
-
-    def _anchors(self, situation: Situation) -> tuple[Certificate, ...]:
-        """Return what the truststores of a new leaf hold: what they held, so that one thing changes at a time."""
-        if situation.current is not None:
-            return situation.current.anchors
-        return self._new_anchors(situation)
-
-    def _new_anchors(self, situation: Situation) -> tuple[Certificate, ...]:
-        trust = situation.observed.trust
-        if trust.anchors is None and self._wanted.has_truststores:
-            raise TrustError(f"there is nothing to write into the truststores: {trust.trouble}")
-        return trust.anchors or ()
-
-    @staticmethod
-    def _peer_anchors(situation: Situation) -> tuple[Certificate, ...]:
-        peer_trust = situation.observed.peer_trust
-        if peer_trust.anchors is None:
-            raise TrustError(f"the chain cannot be proven against what the peers trust: {peer_trust.trouble}")
-        return peer_trust.anchors
-
-    async def _refuted(self, findings: Sequence[Finding], pending: Pending, situation: Situation) -> None:
-        """Keep the files as they are; say why, and either wait with this leaf or ask for another."""
-        self.findings = tuple(map(str, findings))
-        self.ledger.count("renewals", "refuted")
-        remedies = {finding.remedy for finding in findings}
-        what = "the issued leaf is refuted: " + "; ".join(self.findings)
-        patience = Remedy.NEW_LEAF not in remedies and self.ledger.record.publishing.count + 1 < ASK_ANEW_AFTER
-        advice = "mended by " + ", ".join(sorted(remedies)) + f"; the CA is {pending.issuer}"
-        if patience:
-            await self.ledger.failed(Lane.PUBLISHING, MaterialError(what, advice=advice), situation)
-            return
-        await self._edges.store.drop_pending()
-        await self.ledger.note(replace(self.ledger.record, publishing=Tries()))
-        # A CA that gives receipts bills, and the next leaf may be as wrong.
-        reason = REFUTED if pending.order.receipt else "refused"
-        if reason == REFUTED:
-            advice += "; another is paid for ever more rarely, and at once with `cert-agent renew`"
-        await self.ledger.failed(Lane.ISSUING, IssuerRefusedError(what, advice=advice, reason=reason), situation)
-
-    async def _unopened(self, damages: Sequence[FileDamage], situation: Situation) -> None:
-        self.findings = tuple(f"stores: {damage}" for damage in damages)
-        what = "the written files do not read back: " + "; ".join(map(str, damages))
-        await self.ledger.failed(
-            Lane.PUBLISHING, StoreError(what, advice="see to the disk and the store passwords"), situation
-        )
 
     # --- switch, roll back -----------------------------------------------------------------
 
@@ -330,6 +211,13 @@ class Applier:
             await self.ledger.failed(lane, error, situation)
             return False
         return True
+
+
+def _noted(action: Settle | Remember, record: Record) -> Record:
+    """Return the notes with what the action has noted."""
+    if isinstance(action, Settle):
+        return record.settled_at(action.number)
+    return replace(record, replaced=action.replaced)
 
 
 def _is_meant(generation: Generation, number: int | None, current: Generation | None) -> bool:

@@ -14,6 +14,7 @@ from agent.core.record import Failure, Tries
 from agent.core.report import blinded, report, unseen
 from agent.core.situation import Anchors, Observed, Situation
 from agent.daemon.apply import Applier
+from agent.daemon.by_hand import ByHand
 from agent.errors import AgentError, StoreError, TrustError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Keeper:
         self._edges = edges
         self._log = structlog.get_logger().bind(identity=wanted.name)
         self._applier = Applier(wanted, edges, self._log)
+        self._by_hand = ByHand(wanted, edges, self._applier.ledger, self._log)
         self._turn = asyncio.Lock()
         self._awake = asyncio.Event()
         self._last: tuple[Observed, Plan] | None = None
@@ -71,8 +73,7 @@ class Keeper:
     async def turn(self) -> Plan:
         """Observe, decide and apply until nothing is due; return the last plan."""
         async with self._turn:
-            if self._retired:
-                raise AgentError(f"{self.wanted.name} is configured anew", advice="ask again")
+            self._expect_kept()
             self._expect_within(0)
             for _ in range(MOST_ACTIONS):
                 observed, plan = await self._look()
@@ -92,6 +93,10 @@ class Keeper:
         """Let the turn that somebody else started come to its end, and turn no more: another keeper takes over."""
         async with self._turn:
             self._retired = True
+
+    def _expect_kept(self) -> None:
+        if self._retired:
+            raise AgentError(f"{self.wanted.name} is configured anew", advice="ask again")
 
     def is_stuck(self) -> bool:
         """Whether a turn, or a nap, lasts longer than all deadlines together allow."""
@@ -140,6 +145,32 @@ class Keeper:
         """Have a new leaf issued, whenever the current one is due; return what came of it."""
         async with self._turn:
             await self._applier.demand(discard_edits=discard_edits, observed=await self._observe())
+        return await self._renewed()
+
+    async def csr(self) -> bytes:
+        """Return the DER of the CSR that a person is to have signed; the same until its leaf comes."""
+        async with self._turn:
+            self._expect_kept()
+            return await self._by_hand.csr(await self._situation())
+
+    async def take_in(self, certificates: Sequence[Certificate]) -> str:
+        """Take in the leaf and chain that a person brings; return what came of it, raise `AgentError` when refused."""
+        async with self._turn:
+            self._expect_kept()
+            is_news = await self._by_hand.take_in(certificates, await self._situation())
+            if is_news:
+                # What was found wrong with an earlier answer says nothing of this one.
+                self._applier.publisher.findings = ()
+        if is_news:
+            return await self._renewed()
+        plan = await self.turn()
+        return f"{self.wanted.name} has this leaf in use already; next: {plan.sentence}"
+
+    async def _situation(self) -> Situation:
+        return Situation(await self._observe(), self.wanted, self._edges.clock())
+
+    async def _renewed(self) -> str:
+        """Do what is due, and return what came of the leaf that a person asked for or brought."""
         plan = await self.turn()
         self.wake()
         record = self._applier.ledger.record
@@ -175,7 +206,7 @@ class Keeper:
                 self.wanted,
                 plan,
                 now,
-                findings=self._applier.findings,
+                findings=self._applier.publisher.findings,
                 counts=self._applier.ledger.counts(),
             )
         return blinded(status, self._blind.failure) if self._blind.failure else status

@@ -64,6 +64,14 @@ class Ledger:
         else:
             self._unsaved = False
 
+    async def catch_up(self, situation: Situation) -> None:
+        """Note the switch to the pending leaf, if the process ended before it was noted: it answered a demand."""
+        current, pending, record = situation.current, situation.observed.disk.pending, self.record
+        if current is None or pending is None or pending.issued is None or not record.demanded:
+            return
+        if current.leaf in pending.issued.certificates and current.number not in (record.reloaded, record.settled):
+            await self.note(record.switched(current))
+
     async def failed(self, lane: Lane, error: AgentError, situation: Situation) -> None:
         """Note one more failure of a lane, and when it is tried again."""
         now = self._edges.clock()

@@ -102,8 +102,7 @@ class Orders:
         """Tell of an order that is given up since another identity, key or CA is wanted by now."""
         if before is None or before.issued is not None or before.token == pending.token or before.order == Order():
             return ()
-        which = before.order.receipt or f"that of {before.made_at:%Y-%m-%d %H:%M:%SZ}"
-        remark = f"an order at {before.issuer} was left behind, and may have been paid for: {which}"
+        remark = left_behind(before)
         self._log.warning(remark)
         return (remark,)
 
@@ -129,3 +128,9 @@ class Orders:
         self._log.info("a replaced leaf is revoked", serial=serial)
         left = tuple(one for one in self._ledger.record.replaced if one.leaf != leaf)
         await self._ledger.note(replace(self._ledger.record, replaced=left, revoking=Tries()))
+
+
+def left_behind(pending: Pending) -> str:
+    """Tell of an order that nobody waits for any more, as a remark on the leaf that came instead."""
+    which = pending.order.receipt or f"that of {pending.made_at:%Y-%m-%d %H:%M:%SZ}"
+    return f"an order at {pending.issuer} was left behind, and may have been paid for: {which}"

@@ -29,11 +29,29 @@ def write_durably(path: Path, content: bytes, *, mode: int) -> None:
     sync_directory(path.parent)
 
 
-def write_new(path: Path, content: bytes, *, mode: int, owner: tuple[int, int] = (-1, -1)) -> None:
+def write_once(path: Path, content: bytes, *, mode: int) -> None:
+    """Make the file `path` whole and durably, unless something is there by then; it blocks.
+
+    Raise `OSError` when the disk fails it; there is then nothing, or all of it.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    write_new(temporary, content, mode=mode)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    sync_directory(path.parent)
+
+
+def write_new(
+    path: Path, content: bytes, *, mode: int, owner: tuple[int, int] = (-1, -1), modified: int | None = None
+) -> None:
     """Make the file `path` with `content`, and fsync it, not its folder; it blocks.
 
     `owner` is user and group by number, -1 for the process's own; owner and mode are set before
-    there is anything to read.
+    there is anything to read. `modified` is the time of its last change to be told, in nanoseconds
+    since 1970; None leaves the clock's.
     Raise `FileExistsError` when something, be it a dangling link, is there already, `OSError` when
     the disk fails it; the file is then removed again.
     """
@@ -47,6 +65,8 @@ def write_new(path: Path, content: bytes, *, mode: int, owner: tuple[int, int] =
             remaining = memoryview(content)
             while remaining:
                 remaining = remaining[os.write(descriptor, remaining) :]
+            if modified is not None:
+                os.utime(descriptor, ns=(modified, modified))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -75,13 +75,16 @@ def read_bounded(path: Path) -> bytes:
     than anything of ours: a pipe would be waited for, a sparse file would fill the memory.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", closefd=True) as stream:  # noqa: PTH123 - of a descriptor
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise MaterialError("it is no regular file")
         if status.st_size > LARGEST_FILE:
             raise MaterialError(f"it has {status.st_size} bytes, and nothing of ours has more than {LARGEST_FILE}")
-        return stream.read(LARGEST_FILE)
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read(LARGEST_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def remove_orphans(directory: Path) -> None:

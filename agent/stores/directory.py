@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation
@@ -22,13 +23,16 @@ from agent.core.record import Record
 from agent.errors import MaterialError, StoreError
 from agent.net.durable import sync_directory, write_durably
 from agent.net.threads import Arguments, Result, in_thread
+from agent.stores import found as found_files
 from agent.stores import journal, rendering
 from agent.stores.atomic import on_disk, preserve, read_bounded, remove_orphans, replace_link
+from agent.stores.formats import Material
 from agent.stores.generations import FOLDER, Generations, records
+from agent.stores.passwords import make_missing
 from agent.stores.pending import PendingFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from agent.core.configuration import Wanted
@@ -98,6 +102,10 @@ class DirectoryStore:
         """Write a whole generation that nobody reads yet."""
         return await _in_thread(self._stage, draft, now)
 
+    async def adopt(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        """Write a generation of plain files that stand where the links belong, byte for byte."""
+        return await _in_thread(self._adopt, draft, now)
+
     async def switch(self, number: int) -> None:
         """Make a written generation current by one rename."""
         await _in_thread(self._switch, number)
@@ -144,6 +152,7 @@ class DirectoryStore:
             trouble = f"the current generation {number} is gone"
         if number is None and os.path.lexists(self._directory / CURRENT):
             trouble = f"{self._directory / CURRENT} is not our link"
+        adoptable = found_files.look(self._directory, self._wanted.files) if found is None else None
         return Disk(
             current=found.generation if found else None,
             key=found.public_key if found else None,
@@ -151,11 +160,12 @@ class DirectoryStore:
             kept=tuple(kept),
             pending=self._pending.read(),
             trouble=trouble,
+            adoptable=adoptable.adoptable if adoptable else None,
         )
 
     def _damages(self, found: Found) -> tuple[FileDamage, ...]:
         """Return what is wrong with the files, as readers who open the stable paths see them."""
-        damages = {damage.name: damage for damage in found.damages}
+        damages = {damage.name: damage for damage in (*found.damages, *found.outdated)}
         for file in found.generation.files:
             if file.name in self._wanted.names and file.name not in damages:
                 damage = self._link_damage(found.generation, file.name)
@@ -201,6 +211,7 @@ class DirectoryStore:
 
     def _begin(self, request: Request, issuer: str, now: datetime, reuse_key: bool) -> Pending:
         self._make_directory()
+        self._refuse_strangers()
         key = self._current_key() if reuse_key else None
         return self._pending.begin(request, issuer, key, now)
 
@@ -211,14 +222,35 @@ class DirectoryStore:
             raise StoreError(
                 "the private key of the current generation is lost", advice="have a new leaf issued: cert-agent renew"
             )
-        material = rendering.Material(key, draft.chain, draft.anchors)
-        carried = self._carried(draft.carry)
+        return self._write(draft, now, key, self._carried(draft.carry))
+
+    def _adopt(self, draft: Draft, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        self._refuse_strangers()
+        found = found_files.look(self._directory, self._wanted.files)
+        if found is None or found.chain != draft.chain:
+            raise StoreError("the files that were to be taken over have changed", advice="they are looked at again")
+        edited = {name for name in draft.carry if name in found.truststores}
+        kept = {name: content for name, content in found.files.items() if name not in edited}
+        return self._write(draft, now, found.key, {name: found.files[name] for name in edited}, kept)
+
+    def _write(
+        self,
+        draft: Draft,
+        now: datetime,
+        key: PrivateKey,
+        carried: Mapping[str, bytes],
+        found: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> tuple[Generation, tuple[FileDamage, ...]]:
+        """Write a generation; `carried` are edited truststores, `found` other files that are kept as they are."""
+        make_missing(self._wanted.files)
+        number = self._next_number()
+        material = Material(key, draft.chain, draft.anchors, draft.anchor, self._directory, now)
         files = tuple(
-            replace(file, content=carried[file.name]) if file.name in carried else file
+            replace(file, content=carried.get(file.name, found.get(file.name, file.content)), found=file.name in found)
             for file in rendering.render(self._wanted.files, material)
         )
         generation = Generation(
-            number=self._next_number(),
+            number=number,
             cause=draft.cause,
             request=draft.request,
             issuer=draft.issuer,
@@ -229,6 +261,7 @@ class DirectoryStore:
             made_at=now,
             layout=self._layout,
             files=records(files, frozenset(carried)),
+            anchor=draft.anchor,
         )
         return generation, self._generations.write(generation, files, key)
 
@@ -248,11 +281,24 @@ class DirectoryStore:
             raise StoreError(
                 f"generation {number} is no longer whole: {'; '.join(broken)}", advice="go back to another, or renew"
             )
+        self._refuse_strangers()
         with on_disk("switching", self._directory):
             replace_link(self._directory / CURRENT, f"{FOLDER}/{self._generations.path(number).name}")
             self._put_links([file.name for file in found.generation.files])
             sync_directory(self._directory)
         self._generations.prune(number)
+
+    def _refuse_strangers(self) -> None:
+        """Refuse links of others that stand where ours have never been; what replaced one of ours is put right."""
+        if self._current_number() is not None:
+            return
+        for name in self._wanted.names:
+            path = self._directory / name
+            if path.is_symlink() and os.readlink(path) != f"{CURRENT}/{name}":  # noqa: PTH115 - the text of the link
+                raise StoreError(
+                    f"{path} is a link to {os.readlink(path)} that the agent has not made",  # noqa: PTH115 - the same
+                    advice="move it away if the agent is to keep that path, or name another file",
+                )
 
     def _put_links(self, names: list[str]) -> None:
         """Make the paths that readers open lead to what is current; what else stands there is kept in `.found`."""

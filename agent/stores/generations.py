@@ -10,25 +10,29 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent.core.configuration import Pkcs12Files
+from agent.core.files import ReaderConfiguration
 from agent.core.generation import Damage, FileDamage, FileRecord, Generation
-from agent.errors import MaterialError
+from agent.errors import MaterialError, StoreError
 from agent.net.durable import sync_directory, write_new
 from agent.stores import manifest, rendering
 from agent.stores.atomic import TEMPORARY, on_disk, read_bounded
+from agent.stores.formats import Material
 from agent.stores.owner import numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from agent.core.configuration import Files
+    from agent.core.files import Files
     from agent.keystores.material import PrivateKey
     from agent.stores.rendering import Rendered
 
 FOLDER = ".generations"
 KEPT = 3
 """Generations that stay on disk: the current one and those to roll back to."""
+
+MILLISECOND = 1_000_000
+"""Nanoseconds; what Java tells two changes of a file apart by."""
 
 _NUMBER = re.compile(r"[0-9]{6,12}")
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -44,6 +48,9 @@ class Found:
     key: PrivateKey | None = field(repr=False)
     damages: tuple[FileDamage, ...]
     folder: tuple[int, int, int]
+    outdated: tuple[FileDamage, ...] = ()
+    """What is whole and would be written otherwise by now: a reader's configuration, an owner or mode that somebody
+    changed. That spoils no generation but the current one."""
 
     @property
     def public_key(self) -> bytes | None:
@@ -55,6 +62,7 @@ class Generations:
     """The generations of one identity; files that have not changed are not read again."""
 
     def __init__(self, directory: Path, wanted: tuple[Files, ...]) -> None:
+        self._directory = directory
         self._wanted = wanted
         self._folder = directory / FOLDER
         self._cache: dict[int, tuple[Signature, Found]] = {}
@@ -99,12 +107,14 @@ class Generations:
         """Write a whole generation under its number, durably; return what does not read back as it was written."""
         temporary, final = self._folder / f"{TEMPORARY}{generation.number:06d}", self.path(generation.number)
         with on_disk("writing a generation", temporary):
-            self._folder.mkdir(mode=0o755, exist_ok=True)
+            self._make_folder()
+            modified = self._unused_instant(generation)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(mode=0o755)
             try:
                 for file in files:
-                    write_new(temporary / file.name, file.content, mode=file.mode, owner=numbers(file.access))
+                    owner = numbers(file.access)
+                    write_new(temporary / file.name, file.content, mode=file.mode, owner=owner, modified=modified)
                 write_new(temporary / manifest.NAME, manifest.encode(generation), mode=0o444)
                 sync_directory(temporary)
                 os.rename(temporary, final)  # noqa: PTH104 - a folder's rename, as rename(2) has it
@@ -118,6 +128,29 @@ class Generations:
                 found = Found(generation, key, (), _folder_stamp(final))
                 self._cache[generation.number] = (self._signature(final), found)
             return damages
+
+    def _make_folder(self) -> None:
+        if self._folder.is_symlink():
+            raise StoreError(
+                f"{self._folder} is a link, and keys would be written to where it leads",
+                advice="remove it: the agent makes a folder there",
+            )
+        self._folder.mkdir(mode=0o755, exist_ok=True)
+
+    def _unused_instant(self, generation: Generation) -> int:
+        """Return when its files are to be said to have changed, in nanoseconds since 1970: when no others have.
+
+        Kafka reads a store again only when this differs from that of the one it has loaded, and it
+        may have loaded any that a roll-back can make current.
+        """
+        used = set()
+        for folder in (self._directory, *map(self.path, self.numbers())):
+            for name in (name for files in self._wanted for name in files.names()):
+                used.add(self._modified(folder / name))
+        instant = int(generation.made_at.timestamp() * 1000)
+        while instant in used:
+            instant += 1
+        return instant * MILLISECOND
 
     def remove(self, number: int) -> None:
         """Remove a generation; its manifest goes first, so that half of it counts as none."""
@@ -156,7 +189,9 @@ class Generations:
                 damages.append(self.judge(file.name, content))
         damages += self._locked(contents, {damage.name for damage in damages})
         key = rendering.read_key(self._wanted, contents, public_key=generation.leaf.public_key)
-        return Found(generation, key, tuple(damages), _folder_stamp(path))
+        sound = {name: content for name, content in contents.items() if name not in {one.name for one in damages}}
+        outdated = (*self._outdated(sound), *self._exposed(path, sound))
+        return Found(generation, key, tuple(damages), _folder_stamp(path), outdated)
 
     def judge(self, name: str, content: bytes) -> FileDamage:
         """Tell a truststore that a person edited from one that is broken, and from any other file."""
@@ -170,28 +205,62 @@ class Generations:
 
     def _locked(self, contents: Mapping[str, bytes], damaged: set[str]) -> list[FileDamage]:
         """Name the stores that no longer open with the password that is set now."""
-        names = {name for files in self._wanted if isinstance(files, Pkcs12Files) for name in files.names()}
+        names = {name for group in rendering.guarded(self._wanted) for name in group.names()}
         return [
             FileDamage(name, Damage.ALTERED, trouble)
             for name in sorted(names & contents.keys() - damaged)
             if (trouble := rendering.trouble_opening(self._wanted, name, contents[name]))
         ]
 
+    def _outdated(self, contents: Mapping[str, bytes]) -> tuple[FileDamage, ...]:
+        names = {group.name for group in self._wanted if isinstance(group, ReaderConfiguration)}
+        return tuple(
+            FileDamage(name, Damage.ALTERED, trouble)
+            for name in sorted(names & contents.keys())
+            if (trouble := rendering.outdated(self._wanted, name, contents[name], self._directory))
+        )
+
+    def _exposed(self, path: Path, names: Iterable[str]) -> Iterator[FileDamage]:
+        """Name the files whose owner, group or mode is no longer what is wanted."""
+        for name in names:
+            access = rendering.access(self._wanted, name)
+            if access is None:
+                continue
+            status = (path / name).stat()
+            mode, (user, group) = stat.S_IMODE(status.st_mode), numbers(access)
+            if mode != access.mode:
+                yield FileDamage(name, Damage.ALTERED, f"its mode is {mode:04o}, and {access.mode or 0:04o} is wanted")
+            elif user not in {-1, status.st_uid} or group not in {-1, status.st_gid}:
+                yield FileDamage(name, Damage.ALTERED, "its owner or group is not the one that is wanted")
+
     def _read_back(self, generation: Generation, files: Sequence[Rendered], key: PrivateKey) -> tuple[FileDamage, ...]:
         path = self.path(generation.number)
         edited = {file.name for file in generation.files if file.edited}
-        material = rendering.Material(key, generation.chain, generation.anchors)
+        material = material_of(generation, key, self._directory)
         damages = []
         if manifest.decode(read_bounded(path / manifest.NAME)) != generation:
             damages.append(FileDamage(manifest.NAME, Damage.ALTERED))
         for file in files:
             if read_bounded(path / file.name) != file.content:
                 damages.append(FileDamage(file.name, Damage.ALTERED))
-            elif file.name not in edited and (
-                trouble := rendering.trouble(self._wanted, file.name, file.content, material)
+            elif self._modified(path / file.name) == self._modified(self._directory / file.name):
+                told = "its time of change is that of the file before it, and Kafka would not read it again"
+                damages.append(FileDamage(file.name, Damage.UNREADABLE, told))
+            elif (
+                not file.found
+                and file.name not in edited
+                and (trouble := rendering.trouble(self._wanted, file.name, file.content, material))
             ):
                 damages.append(FileDamage(file.name, Damage.UNREADABLE, trouble))
         return tuple(damages)
+
+    @staticmethod
+    def _modified(path: Path) -> int | None:
+        """Return when a file was changed last, in milliseconds; a file system may keep less than it was told."""
+        try:
+            return path.stat().st_mtime_ns // MILLISECOND
+        except _GONE:
+            return None
 
     def _signature(self, path: Path) -> Signature:
         """Return what changes when a file of the folder, or a store password, does."""
@@ -201,13 +270,18 @@ class Generations:
                 seen = [_stamp(entry.name, entry.stat(follow_symlinks=True)) for entry in entries]
         except _GONE:
             return ()
-        for files in self._wanted:
-            if isinstance(files, Pkcs12Files) and files.password.file is not None:
+        for file in {group.password.secret.file for group in rendering.guarded(self._wanted) if group.password}:
+            if file is not None:
                 try:
-                    seen.append(_stamp(str(files.password.file), files.password.file.stat()))
+                    seen.append(_stamp(str(file), file.stat()))
                 except OSError:
-                    seen.append((str(files.password.file), 0, 0, 0, 0))
+                    seen.append((str(file), 0, 0, 0, 0))
         return tuple(sorted(seen))
+
+
+def material_of(generation: Generation, key: PrivateKey, directory: Path) -> Material:
+    """Return what the files of a generation are made of."""
+    return Material(key, generation.chain, generation.anchors, generation.anchor, directory, generation.made_at)
 
 
 def records(files: Sequence[Rendered], edited: frozenset[str]) -> tuple[FileRecord, ...]:

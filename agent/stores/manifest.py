@@ -43,6 +43,7 @@ def encode(generation: Generation) -> bytes:
                 for file in generation.files
             ],
             "remarks": list(generation.remarks),
+            "anchor": generation.anchor and texts([generation.anchor])[0],
         }
     )
 
@@ -69,6 +70,7 @@ def decode(content: bytes) -> Generation:
                 for file in values["files"]
             ),
             remarks=tuple(map(str, values.get("remarks", ()))),
+            anchor=certificates([values["anchor"]])[0] if values.get("anchor") else None,
         )
     except UNREADABLE as error:
         raise MaterialError(f"the manifest cannot be read: {error}") from error

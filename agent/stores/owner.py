@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.errors import StoreError
 
 if TYPE_CHECKING:
-    from agent.core.configuration import Access
+    from agent.core.files import Access
 
 
 def numbers(access: Access) -> tuple[int, int]:

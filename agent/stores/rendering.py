@@ -8,57 +8,34 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import PemFiles, Pkcs12Files
+from agent.core.files import ReaderConfiguration, StoreFormat
 from agent.errors import MaterialError
-from agent.keystores import pem, private_key
-from agent.net.secret import read_secret
+from agent.keystores import private_key
+from agent.keystores.opened import sniff
+from agent.stores import formats
+from agent.stores.formats import SECRET, Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from agent.core.certificate import Certificate
-    from agent.core.configuration import Access, Files
+    from agent.core.files import Access, Files, StoreFiles
     from agent.keystores.material import PrivateKey
+    from agent.stores.formats import Material
 
 SECRET_MODE = 0o400
 PUBLIC_MODE = 0o444
-
-_DER_SEQUENCE = b"\x30"
-"""The first byte of a PKCS12 store, and of no PEM file."""
-
-
-class _Content(StrEnum):
-    """What one file holds."""
-
-    CERTIFICATE = "certificate"
-    KEY = "key"
-    COMBINED = "combined"
-    TRUSTSTORE = "truststore"
-    KEYSTORE = "keystore"
-
-
-_SECRET = frozenset({_Content.KEY, _Content.COMBINED, _Content.KEYSTORE})
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What the files of a generation are made of; `chain` is leaf first and carries no anchor."""
-
-    key: PrivateKey = field(repr=False)
-    chain: tuple[Certificate, ...]
-    anchors: tuple[Certificate, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """One file to be written, by its name below the identity's directory.
 
-    `access` has its mode filled in. `secret` says that the file holds the private key,
-    `truststore` that it holds anchors.
+    `access` has its mode filled in. `secret` says that the file holds a key or a password,
+    `truststore` that it holds anchors. `found` is one that stood there before, and is kept as it is.
     """
 
     name: str
@@ -66,6 +43,7 @@ class Rendered:
     access: Access
     secret: bool
     truststore: bool
+    found: bool = False
 
     @property
     def mode(self) -> int:
@@ -82,10 +60,14 @@ def render(files: Sequence[Files], material: Material) -> tuple[Rendered, ...]:
     """
     return tuple(
         Rendered(
-            name, _bytes(group, content, material), _access(group, content), content in _SECRET, _holds_anchors(content)
+            name,
+            formats.encode(group, content, material),
+            _access(group, content),
+            content in SECRET,
+            content is Content.TRUSTSTORE,
         )
         for group in files
-        for name, content in _contents(group)
+        for name, content in formats.contents(group)
     )
 
 
@@ -98,15 +80,18 @@ def trouble(files: Sequence[Files], name: str, content: bytes, material: Materia
     """
     group, kind = _find(files, name)
     try:
-        if kind is _Content.TRUSTSTORE:
-            return _compare_anchors(_anchors(group, content), material.anchors)
-        key, found = _identity(group, kind, content)
+        if isinstance(group, ReaderConfiguration):
+            return _compare_configuration(group, content, material.directory)
+        if kind is Content.TRUSTSTORE:
+            return _compare_anchors(formats.read_anchors(group, content), material.anchors)
+        key, found = formats.read_identity(group, kind, content)
+        chain = formats.chain_of(group, material)
     except MaterialError as error:
         return error.diagnosis()
     if key is not None and private_key.public_der(key) != private_key.public_der(material.key):
         return "it holds another private key"
-    if found is not None and found != material.chain:
-        return f"it holds {_listing(found)} where the chain is {_listing(material.chain)}"
+    if found is not None and found != chain:
+        return f"it holds {_listing(found)} where the chain is {_listing(chain)}"
     return ""
 
 
@@ -114,13 +99,24 @@ def trouble_opening(files: Sequence[Files], name: str, content: bytes) -> str:
     """Return why a file does not open with the password that is set now; nothing means that it does."""
     group, kind = _find(files, name)
     try:
-        if kind is _Content.TRUSTSTORE:
-            _anchors(group, content)
+        if kind is Content.TRUSTSTORE:
+            formats.read_anchors(group, content)
         else:
-            _identity(group, kind, content)
+            formats.read_identity(group, kind, content)
     except MaterialError as error:
         return error.diagnosis()
     return ""
+
+
+def outdated(files: Sequence[Files], name: str, content: bytes, directory: Path) -> str:
+    """Return why a reader's configuration is not as it would be rendered now, its password say; nothing: it is."""
+    group, _ = _find(files, name)
+    if not isinstance(group, ReaderConfiguration):
+        return ""
+    try:
+        return _compare_configuration(group, content, directory)
+    except MaterialError as error:
+        return error.diagnosis()
 
 
 def read_anchors(files: Sequence[Files], name: str, content: bytes) -> tuple[Certificate, ...]:
@@ -129,10 +125,20 @@ def read_anchors(files: Sequence[Files], name: str, content: bytes) -> tuple[Cer
     Raise `MaterialError` when it does not open, or holds no certificate.
     """
     group, _ = _find(files, name)
-    anchors = _anchors(group, content)
+    anchors = formats.read_anchors(group, content)
     if not anchors:
         raise MaterialError(f"{name} holds no trust anchor")
     return anchors
+
+
+def read_identity(
+    files: Sequence[Files], name: str, content: bytes
+) -> tuple[PrivateKey | None, tuple[Certificate, ...] | None]:
+    """Return key and chain of a file, each None where a file of that name holds none; raise `MaterialError`."""
+    group, kind = _find(files, name)
+    if kind not in formats.OF_THE_KEY:
+        return None, None
+    return formats.read_identity(group, kind, content)
 
 
 def read_key(files: Sequence[Files], contents: Mapping[str, bytes], *, public_key: bytes) -> PrivateKey | None:
@@ -142,11 +148,7 @@ def read_key(files: Sequence[Files], contents: Mapping[str, bytes], *, public_ke
     settings only the passwords to try: so the key is found as well when the settings name other
     files by now, and when one of several was altered.
     """
-    keys = (_key_of_pem(content) for content in contents.values() if b"PRIVATE KEY-----" in content)
-    stores = [content for content in contents.values() if content.startswith(_DER_SEQUENCE)]
-    locked = (_key_of_store(group, content) for group in files if isinstance(group, Pkcs12Files) for content in stores)
-    matching = (key for key in chain(keys, locked) if key is not None and private_key.public_der(key) == public_key)
-    return next(matching, None)
+    return next((key for key in _keys(files, contents) if private_key.public_der(key) == public_key), None)
 
 
 def layout(files: Sequence[Files]) -> str:
@@ -154,125 +156,79 @@ def layout(files: Sequence[Files]) -> str:
 
     A default that is written out is the same as one that is left to us.
     """
-    described = []
+    described_ = []
     for group in files:
-        for name, content in _contents(group):
-            access = _access(group, content)
-            described.append(
-                {
+        for name, content in formats.contents(group):
+            wanted = _access(group, content)
+            described_.append(
+                formats.described(group, content)
+                | {
                     "name": name,
-                    "format": "pkcs12" if isinstance(group, Pkcs12Files) else "pem",
                     "content": str(content),
-                    "alias": group.alias if isinstance(group, Pkcs12Files) and content is _Content.KEYSTORE else None,
-                    "owner": access.owner,
-                    "group": access.group,
-                    "mode": access.mode,
+                    "owner": wanted.owner,
+                    "group": wanted.group,
+                    "mode": wanted.mode,
                 }
             )
-    described.sort(key=lambda one: str(one["name"]))
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    described_.sort(key=lambda one: str(one["name"]))
+    return hashlib.sha256(json.dumps(described_, sort_keys=True).encode()).hexdigest()
 
 
 def is_truststore(files: Sequence[Files], name: str) -> bool:
     """Return whether the settings name a truststore so."""
-    return any(_holds_anchors(content) for group in files for other, content in _contents(group) if other == name)
+    return any(
+        content is Content.TRUSTSTORE for group in files for other, content in formats.contents(group) if other == name
+    )
 
 
-def _contents(group: Files) -> Iterator[tuple[str, _Content]]:
-    wanted: tuple[tuple[str | None, _Content], ...]
-    if isinstance(group, PemFiles):
-        wanted = (
-            (group.certificate, _Content.CERTIFICATE),
-            (group.key, _Content.KEY),
-            (group.combined, _Content.COMBINED),
-            (group.truststore, _Content.TRUSTSTORE),
-        )
-    else:
-        wanted = ((group.keystore, _Content.KEYSTORE), (group.truststore, _Content.TRUSTSTORE))
-    return ((name, content) for name, content in wanted if name)
+def access(files: Sequence[Files], name: str) -> Access | None:
+    """Return owner, group and mode of the file that the settings name so, the mode filled in; None for no such file."""
+    found = ((group, content) for group in files for other, content in formats.contents(group) if other == name)
+    return next((_access(group, content) for group, content in found), None)
 
 
-def _find(files: Sequence[Files], name: str) -> tuple[Files, _Content]:
+def guarded(files: Sequence[Files]) -> tuple[StoreFiles, ...]:
+    """Return the groups whose files a password guards."""
+    return tuple(group for group in files if not isinstance(group, ReaderConfiguration) and group.password is not None)
+
+
+def _keys(files: Sequence[Files], contents: Mapping[str, bytes]) -> Iterator[PrivateKey]:
+    # A key that needs no password needs no settings either.
+    for content in contents.values():
+        if sniff(content) is StoreFormat.PEM:
+            try:
+                yield private_key.from_pem(content)
+            except MaterialError:
+                continue  # An encrypted one, or another file may give it; the manifest's sum tells of damage.
+    for group in guarded(files):
+        for content in contents.values():
+            key = formats.key_of(group, content)
+            if key is not None:
+                yield key
+
+
+def _find(files: Sequence[Files], name: str) -> tuple[Files, Content]:
     for group in files:
-        for other, content in _contents(group):
+        for other, content in formats.contents(group):
             if other == name:
                 return group, content
     raise KeyError(name)
-
-
-def _holds_anchors(content: _Content) -> bool:
-    return content is _Content.TRUSTSTORE
 
 
 def _default_mode(*, secret: bool) -> int:
     return SECRET_MODE if secret else PUBLIC_MODE
 
 
-def _access(group: Files, content: _Content) -> Access:
+def _access(group: Files, content: Content) -> Access:
     if group.access.mode is not None:
         return group.access
-    return replace(group.access, mode=_default_mode(secret=content in _SECRET))
+    return replace(group.access, mode=_default_mode(secret=content in SECRET))
 
 
-def _bytes(group: Files, content: _Content, material: Material) -> bytes:
-    if content is _Content.TRUSTSTORE and not material.anchors:
-        raise MaterialError(
-            "there is no trust anchor to put into the truststore", advice="an empty truststore trusts nobody"
-        )
-    if isinstance(group, Pkcs12Files):
-        # Imported only where such a store is configured.
-        from agent.keystores import pkcs12
-
-        password = read_secret(group.password)
-        if content is _Content.TRUSTSTORE:
-            return pkcs12.truststore(material.anchors, password)
-        return pkcs12.keystore(material.key, material.chain, group.alias, password)
-    match content:
-        case _Content.CERTIFICATE:
-            return pem.encode(material.chain)
-        case _Content.KEY:
-            return private_key.to_pem(material.key)
-        case _Content.TRUSTSTORE:
-            return pem.encode(material.anchors)
-        case _:
-            return private_key.to_pem(material.key) + pem.encode(material.chain)
-
-
-def _anchors(group: Files, content: bytes) -> tuple[Certificate, ...]:
-    if isinstance(group, PemFiles):
-        return pem.decode(content)
-    from agent.keystores import pkcs12
-
-    return pkcs12.read_truststore(content, read_secret(group.password))
-
-
-def _identity(group: Files, kind: _Content, content: bytes) -> tuple[PrivateKey | None, tuple[Certificate, ...] | None]:
-    if kind is _Content.KEYSTORE:
-        return _keystore(group, content)
-    key = None if kind is _Content.CERTIFICATE else private_key.from_pem(content)
-    return key, None if kind is _Content.KEY else pem.decode(content)
-
-
-def _keystore(group: Files, content: bytes) -> tuple[PrivateKey, tuple[Certificate, ...]]:
-    if not isinstance(group, Pkcs12Files):
-        raise MaterialError("a keystore in PKCS12 stands where PEM is wanted")
-    from agent.keystores import pkcs12
-
-    return pkcs12.read_keystore(content, read_secret(group.password))
-
-
-def _key_of_pem(content: bytes) -> PrivateKey | None:
-    try:
-        return private_key.from_pem(content)
-    except MaterialError:
-        return None  # Another file may give it; the manifest's sum tells that this one was altered.
-
-
-def _key_of_store(group: Pkcs12Files, content: bytes) -> PrivateKey | None:
-    try:
-        return _keystore(group, content)[0]
-    except MaterialError:
-        return None  # A truststore, or a store that does not open, which `trouble_opening` tells.
+def _compare_configuration(group: ReaderConfiguration, content: bytes, directory: Path) -> str:
+    if content == formats.configuration(group, directory):
+        return ""
+    return "it is not what would be written now: another password, path or version"
 
 
 def _compare_anchors(found: tuple[Certificate, ...], wanted: tuple[Certificate, ...]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x25519
 
 from agent.core.certificate import LARGEST_CERTIFICATE, Certificate, key_type
-from agent.core.configuration import Pkcs12Files
+from agent.core.files import Pkcs12Files, StorePassword
 from agent.core.identity import KeyAlgorithm
 from agent.core.secret import Secret
 from agent.errors import MaterialError
@@ -76,5 +76,5 @@ def test_other_keys_have_names_too(key: CertificatePublicKeyTypes, name: str) ->
 
 def test_the_files_of_a_configuration_are_named() -> None:
     """A store without a truststore has one name."""
-    assert Pkcs12Files(Secret(environment="X"), keystore="k.p12").names() == ("k.p12",)
+    assert Pkcs12Files(StorePassword(Secret(environment="X")), keystore="k.p12").names() == ("k.p12",)
     assert NOW.tzinfo is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -15,9 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.certificate import Certificate
-from agent.core.chain import LONGEST_PATH, MOST_SIGNATURES, NoPath, Path, find_path, order
+from agent.core.chain import LONGEST_PATH, MOST_SIGNATURES, NoPath, Path, find_path, is_self_signed, order
 from agent.core.identity import KeyAlgorithm, Usage
 from tests.material import BOTH, NOW, Ca, make_key, make_request
+from tests.tools import need
+
+if TYPE_CHECKING:
+    import pathlib
 
 ROOT = Ca.root()
 UPPER = ROOT.intermediate("CN=Upper,O=MyOrg")
@@ -442,3 +448,15 @@ def test_a_changed_byte_never_makes_a_path(position: int, change: int) -> None:
         LEAF.x509.signature
     ):
         assert isinstance(find_path(changed, [], [LOWER.certificate], NOW, BOTH), NoPath)
+
+
+def test_a_root_of_an_old_hash_is_an_anchor(tmp_path: pathlib.Path) -> None:
+    """SHA-1 says nothing about a root that is trusted; it is left out of chains like any other anchor."""
+    command = [need("openssl"), "req", "-x509", "-sha1", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Old Root"]
+    command += ["-keyout", str(tmp_path / "key"), "-outform", "DER"]
+    der = subprocess.run(command, capture_output=True, check=True).stdout
+    root = Certificate.from_der(der)
+    assert is_self_signed(root)
+    assert order(LEAF, [LOWER.certificate, root]) == (LEAF, LOWER.certificate)
+    broken = Certificate.from_der(der[:-1] + bytes([der[-1] ^ 1]))
+    assert not is_self_signed(broken)

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.configuration import PemFiles, RenewalPolicy
+from agent.core.configuration import RenewalPolicy
 from agent.core.evidence import Served
+from agent.core.files import PemFiles
 from agent.core.generation import Cause, Damage, Disk, FileDamage, FileRecord, Generation, Issued, Pending
 from agent.core.plan import (
     LOOK,
     Action,
+    Adopt,
     DropPending,
     Issue,
     Plan,
@@ -25,7 +27,6 @@ from agent.core.plan import (
     Settle,
     Switch,
     decide,
-    describe,
 )
 from agent.core.record import Failure, Record, Tries
 from agent.core.situation import Anchors, Observed
@@ -200,12 +201,22 @@ def test_nothing_to_do_is_said_so() -> None:
 
 @pytest.mark.parametrize(
     "one",
-    [Issue(), *map(Publish, Cause), Switch(1), RollBack(1, 2), Reload(1), Prove(1), Settle(1), DropPending()],
+    [
+        Issue(),
+        Adopt(),
+        *map(Publish, set(Cause) - {Cause.ADOPTED}),
+        Switch(1),
+        RollBack(1, 2),
+        Reload(1),
+        Prove(1),
+        Settle(1),
+        DropPending(),
+    ],
 )
 def test_every_action_can_be_told(one: Action) -> None:
     """Each is a phrase of plain words."""
-    assert describe(one)
-    assert describe(one)[0].islower()
+    assert str(one)
+    assert str(one)[0].islower()
 
 
 SPANS = st.timedeltas(timedelta(days=-1), timedelta(days=1))

@@ -19,6 +19,7 @@ ROOT = Ca.root()
 LINK = ROOT.intermediate()
 KEY = make_key()
 REQUEST = make_request()
+HUGE = make_request(dns=tuple(f"kafka{number}.a-long-name-of-a-host.example.com" for number in range(800)))
 LEAF = LINK.leaf(REQUEST, KEY)
 GOOD = Candidate(REQUEST, (LEAF, LINK.certificate), LEAF.public_key, (ROOT.certificate,))
 
@@ -45,6 +46,8 @@ def test_a_good_candidate_is_proven() -> None:
         (with_leaf(lambda: LINK.leaf(REQUEST, KEY, not_before=NOW + timedelta(hours=1))), "dates", Remedy.TIME),
         (replace(GOOD, peer_anchors=()), "peer trust", Remedy.TRUST),
         (replace(GOOD, chain=(LEAF,)), "peer trust", Remedy.TRUST),
+        (replace(GOOD, chain=(LEAF, *[LINK.certificate] * 8)), "size", Remedy.NEW_LEAF),
+        (replace(with_leaf(lambda: LINK.leaf(HUGE, KEY)), request=HUGE), "size", Remedy.NEW_LEAF),
         (replace(GOOD, damages=(FileDamage("tls.pem", Damage.ALTERED),)), "stores", Remedy.FILES),
     ],
 )

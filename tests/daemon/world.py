@@ -9,9 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import Access, CommandReload, IssuerAnchors, Listener, PemFiles, Wanted
+from agent.core.configuration import CommandReload, IssuerAnchors, Listener, Wanted
 from agent.core.evidence import Served
-from agent.core.generation import Disk, FileDamage, FileRecord, Generation, Issued, Order, Pending
+from agent.core.files import Access, PemFiles
+from agent.core.generation import Adoptable, Disk, FileDamage, FileRecord, Generation, Issued, Order, Pending
 from agent.core.issuer_status import Examined, IssuerStatus
 from agent.core.record import Record
 from agent.daemon.edges import Edges
@@ -128,6 +129,7 @@ class MemoryStore:
     blind: str = ""
     full: str = ""
     lost_key: bool = False
+    adoptable: Adoptable | None = None
     numbers: count[int] = field(default_factory=lambda: count(1))
     saves: int = 0
 
@@ -138,7 +140,8 @@ class MemoryStore:
         current = self.generations.get(self.current) if self.current is not None else None
         kept = sorted((g for n, g in self.generations.items() if n != self.current), key=lambda g: -g.number)
         key = self.public.get(current.number) if current and not self.lost_key else None
-        return Disk(current, key, self.damages, tuple(kept), self.pending)
+        adoptable = self.adoptable if current is None else None
+        return Disk(current, key, self.damages, tuple(kept), self.pending, adoptable=adoptable)
 
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
         """Make a key; the same pending is taken up again."""
@@ -183,6 +186,7 @@ class MemoryStore:
             anchors=draft.anchors,
             issued_at=draft.issued_at,
             remarks=draft.remarks,
+            anchor=draft.anchor,
             made_at=now,
             layout=self.layout,
             files=tuple(FileRecord(name, f"{number}", edited=name in draft.carry) for name in WANTED.names),
@@ -190,6 +194,11 @@ class MemoryStore:
         self.generations[number] = generation
         self.public[number] = generation.leaf.public_key
         return generation, self.staged_damages.pop(0) if self.staged_damages else ()
+
+    async def adopt(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
+        """Make a generation of what stands there."""
+        assert self.adoptable is not None
+        return await self.stage(draft, now=now)
 
     async def switch(self, number: int) -> None:
         """Make it current; the last three are kept."""

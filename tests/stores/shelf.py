@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import Access, PemFiles, Pkcs12Files, Wanted
+from agent.core.configuration import Wanted
+from agent.core.files import Access, PemFiles, Pkcs12Files, StorePassword
 from agent.core.generation import Cause, Draft, FileDamage, Generation, Issued
 from agent.core.secret import Secret
 from agent.keystores import pem
@@ -31,8 +32,8 @@ class Shelf:
         self.folder = folder
         self.password = folder / "password"
         self.password.write_text("changeit")
-        pem_files = PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt", access or Access())
-        stores = Pkcs12Files(Secret(self.password), "keystore.p12", "truststore.p12")
+        pem_files = PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt", access=access or Access())
+        stores = Pkcs12Files(StorePassword(Secret(self.password)), "keystore.p12", "truststore.p12")
         self.wanted = Wanted(
             name="broker",
             directory=folder / "ssl",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.configuration import Access, PemFiles
+from agent.core.files import Access, PemFiles
 from agent.core.generation import Cause, Damage
 from agent.core.record import Record
 from agent.errors import StoreError

@@ -7,23 +7,22 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.configuration import Access, PemFiles, Pkcs12Files
+from agent.core.files import Access, PemFiles, Pkcs12Files, StorePassword
 from agent.core.secret import Secret
 from agent.errors import MaterialError
 from agent.keystores import pem, pkcs12, private_key
 from agent.stores import rendering
-from agent.stores.rendering import Material
-from tests.material import Ca, make_key, make_request
+from agent.stores.formats import Material
+from tests.material import NOW, Ca, make_key, make_request
 from tests.tools import need
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from agent.core.configuration import Files
+    from agent.core.files import Files
 
 PASSWORD = "made up for the tests"  # noqa: S105 - it is
 PEM = PemFiles(certificate="tls.crt", key="tls.key", combined="tls.pem", truststore="ca.crt")
@@ -36,7 +35,8 @@ def make_material() -> Material:
     intermediate = root.intermediate()
     key = make_key()
     chain = (intermediate.leaf(make_request(), key), intermediate.certificate)
-    return Material(key, chain, (root.certificate, Ca.root("CN=Other Root").certificate))
+    anchors = (root.certificate, Ca.root("CN=Other Root").certificate)
+    return Material(key, chain, anchors, root.certificate, Path("/etc/kafka/ssl"), NOW)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def files(tmp_path: Path) -> tuple[Files, ...]:
     """Return settings that ask for every file of every format."""
     (tmp_path / "password").write_text(PASSWORD + "\n")
     stores = Pkcs12Files(
-        password=Secret(file=tmp_path / "password"), keystore="keystore.p12", truststore="truststore.p12"
+        password=StorePassword(Secret(file=tmp_path / "password")), keystore="keystore.p12", truststore="truststore.p12"
     )
     return (PEM, stores)
 
@@ -138,7 +138,7 @@ def test_render_refuses_an_empty_truststore(files: tuple[Files, ...], material: 
 
 def test_render_tells_a_password_that_cannot_be_read(material: Material, tmp_path: Path) -> None:
     """A missing password file is named."""
-    wanted = Pkcs12Files(password=Secret(file=tmp_path / "nowhere"), keystore="keystore.p12")
+    wanted = Pkcs12Files(password=StorePassword(Secret(file=tmp_path / "nowhere")), keystore="keystore.p12")
     with pytest.raises(MaterialError, match="nowhere"):
         rendering.render((wanted,), material)
 
@@ -305,7 +305,7 @@ def test_layout_is_the_same_for_what_is_the_same(files: tuple[Files, ...], tmp_p
     assert isinstance(stores, Pkcs12Files)
     wanted = rendering.layout(files)
     assert rendering.layout((stores, PEM)) == wanted
-    assert rendering.layout((PEM, replace(stores, password=Secret(file=tmp_path / "moved")))) == wanted
+    assert rendering.layout((PEM, replace(stores, password=StorePassword(Secret(file=tmp_path / "moved"))))) == wanted
     assert rendering.layout((PemFiles(key="k", access=Access(mode=0o400)),)) == rendering.layout((PemFiles(key="k"),))
 
 
@@ -322,7 +322,7 @@ def run_python(program: str) -> str:
 def test_layout_is_stable_across_processes() -> None:
     """It is compared after a restart, so it comes out the same in another process with another hash seed."""
     program = """
-        from agent.core.configuration import PemFiles
+        from agent.core.files import PemFiles
         from agent.stores import rendering
         print(rendering.layout((PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt"),)))
     """
@@ -341,12 +341,14 @@ def test_pem_alone_loads_no_pkcs12() -> None:
     """PKCS12 costs memory, so whoever has PEM files alone never loads it, from the rendering to the reading back."""
     program = """
         import sys
-        from agent.core.configuration import PemFiles
+        from agent.core.files import PemFiles
+        from pathlib import Path
         from agent.stores import rendering
-        from tests.material import Ca, make_key, make_request
+        from agent.stores.formats import Material
+        from tests.material import NOW, Ca, make_key, make_request
         root, key = Ca.root(), make_key()
         leaf = root.leaf(make_request(), key)
-        material = rendering.Material(key, (leaf,), (root.certificate,))
+        material = Material(key, (leaf,), (root.certificate,), root.certificate, Path("/tls"), NOW)
         files = (PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt"),)
         contents = {file.name: file.content for file in rendering.render(files, material)}
         assert not any(rendering.trouble(files, name, content, material) for name, content in contents.items())
