@@ -6,10 +6,11 @@ import stat
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import PemFiles, Pkcs12Files
-from agent.core.identity import KeyAlgorithm, Usage
+from agent.core.files import ReaderConfiguration
+from agent.core.identity import Usage
 from agent.core.issuer_spec import LocalCaSpec, VaultSpec
 from agent.core.schedule import EMERGENCY
+from agent.settings.file_advice import of_folders, of_formats, of_readers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,9 +37,22 @@ def advise(configuration: Configuration) -> tuple[str, ...]:
     identities = [
         f"identities.{name}: {sentence}"
         for name, wanted in configuration.identities.items()
-        for sentence in (*_of_identity(wanted, configuration), *_of_renewal(wanted), *_of_passwords(wanted))
+        for sentence in (
+            *_of_identity(wanted, configuration),
+            *_of_renewal(wanted),
+            *of_formats(wanted),
+            *of_readers(wanted),
+            *of_folders(wanted),
+            *_of_passwords(wanted),
+        )
     ]
     return (*issuers, *identities)
+
+
+def unsafe_folders(configuration: Configuration) -> tuple[str, ...]:
+    """Return a sentence for each folder above an identity's files in which others may put files of their own."""
+    told = (sentence for wanted in configuration.identities.values() for sentence in of_folders(wanted))
+    return tuple(dict.fromkeys(told))
 
 
 def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
@@ -57,10 +71,6 @@ def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
         yield "a life of more than 398 days is long for a key that is renewed by itself"
     if wanted.reuse_key:
         yield "a reused key is as old as its first leaf; leave `key.reuse` out unless something pins it"
-    if any(isinstance(one, PemFiles) and one.certificate and not one.combined for one in wanted.files):
-        yield "who opens split PEM files at two moments can straddle a switch; prefer `combined` where it is read"
-    if request.key is KeyAlgorithm.ED25519 and any(isinstance(one, Pkcs12Files) for one in wanted.files):
-        yield "Java before 15 reads no Ed25519 key"
     if isinstance(configuration.issuers[wanted.issuer], LocalCaSpec):
         yield "the embedded CA keeps its keys on this host; use Vault or AWS Private CA where hosts trust one another"
 
@@ -75,8 +85,9 @@ def _of_renewal(wanted: Wanted) -> Iterator[str]:
 
 
 def _of_passwords(wanted: Wanted) -> Iterator[str]:
-    for password in dict.fromkeys(one.password for one in wanted.files if isinstance(one, Pkcs12Files)):
-        yield from _of_secret(password)
+    stores = (one for one in wanted.files if not isinstance(one, ReaderConfiguration))
+    for password in dict.fromkeys(one.password for one in stores if one.password is not None):
+        yield from _of_secret(password.secret)
 
 
 def _of_login(login: VaultLogin) -> Iterator[str]:

@@ -4,41 +4,29 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 from typing import TYPE_CHECKING, Any
 
 from agent.core.certificate import Sans
 from agent.core.configuration import (
-    Access,
     CommandReload,
     Configuration,
     FileAnchors,
     Http,
     IssuerAnchors,
     Listener,
-    PemFiles,
-    Pkcs12Files,
     RenewalPolicy,
     SystemAnchors,
     Wanted,
 )
+from agent.core.files import ReaderConfiguration
 from agent.core.identity import KeyAlgorithm, Request
 from agent.core.issuer_spec import is_of_a_host
 from agent.core.schedule import LATEST, SHORTEST_WINDOW
-from agent.core.secret import Secret
 from agent.settings.apart import check_apart
+from agent.settings.files_border import FilesBorder
 from agent.settings.ground import LOOPBACK, Ground
 from agent.settings.issuer_border import IssuerBorder
-from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart, VaultPart
-from agent.settings.model import (
-    CommandPart,
-    HttpPart,
-    IdentityPart,
-    LogPart,
-    PemPart,
-    Pkcs12Part,
-    TrustPart,
-)
+from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart
 from agent.settings.scalars import host_and_port
 from agent.settings.subject import read_subject
 from agent.settings.wording import shown, suggestion
@@ -50,13 +38,14 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from agent.core.configuration import Files, TrustSpec
+    from agent.core.configuration import TrustSpec
+    from agent.core.files import Files
+    from agent.settings.issuer_parts import AnyIssuerPart
+    from agent.settings.model import CommandPart, HttpPart, IdentityPart, LogPart, TrustPart
     from agent.settings.wording import Findings, Location
 
 LONGEST_SOCKET_PATH = 107
 """Bytes that the kernel takes for a unix socket (unix(7), with the NUL that ends it 108)."""
-OPEN_TO_ALL = 0o007
-WRITABLE_BY_ALL = 0o002
 
 
 class Border(Ground):
@@ -72,7 +61,7 @@ class Border(Ground):
         self,
         http: HttpPart,
         log: LogPart,
-        issuers: Mapping[str, LocalCaPart | AwsPcaPart | VaultPart | None],
+        issuers: Mapping[str, AnyIssuerPart | None],
         identities: Mapping[str, IdentityPart],
     ) -> Configuration:
         """Return the whole; it is only to be used when nothing was found wrong."""
@@ -123,7 +112,8 @@ class Border(Ground):
         if issuer is not None:
             self._check_issuer((*at, "issuer"), issuer)
             self._check_template((*at, "template"), part.template, issuer)
-        files = self._all_files(at, getattr(part, "files", ()))
+        border = FilesBorder(self._file, self._environment, self._findings)
+        files = border.all((*at, "files"), getattr(part, "files", ()))
         trust, peer_trust = self._trusts(at, part, files)
         reload = tuple(
             CommandReload(self._argv((*at, "reload", index, "argv"), one), self._folder, one.timeout)
@@ -170,7 +160,11 @@ class Border(Ground):
         peer_trust = own if part.peer_trust is None else self._trust((*at, "peer_trust"), part.peer_trust)
         if part.peer_trust is not None and not part.peer_trust:
             self._wrong((*at, "peer_trust"), "is empty, so that no chain could ever be proven: write what peers trust")
-        if part.trust is not None and not part.trust and any(one.truststore for one in files):
+        if (
+            part.trust is not None
+            and not part.trust
+            and any(not isinstance(one, ReaderConfiguration) and one.truststore for one in files)
+        ):
             self._wrong((*at, "trust"), "is empty, and a truststore of nothing trusts nobody: write sources")
         return trust, peer_trust
 
@@ -211,16 +205,21 @@ class Border(Ground):
             if not self._findings.sound((*at, index)):
                 continue
             given = [key for key in ("issuer", "files", "system") if getattr(part, key) is not None]
+            passwords = [key for key in ("password_file", "password_environment") if getattr(part, key) is not None]
             if len(given) != 1:
                 self._wrong((*at, index), "names not one source: write one of `issuer`, `files`, `system`")
+            elif passwords and part.files is None:
+                self._wrong((*at, index, passwords[0]), "is for `files` alone: leave it out")
             elif part.issuer is not None:
                 self._check_issuer((*at, index, "issuer"), part.issuer)
                 specs.append(IssuerAnchors(part.issuer))
             elif part.files is not None:
                 path = self._path(part.files)
                 if not os.access(path, os.R_OK):
-                    self._wrong((*at, index, "files"), f"{path} cannot be read: write a PEM file or a folder of them")
-                specs.append(FileAnchors(path))
+                    self._wrong((*at, index, "files"), f"{path} cannot be read: write a PEM file, a store or a folder")
+                file, variable = part.password_file, part.password_environment
+                secret = self._secret((*at, index), file, variable, "password") if passwords else None
+                specs.append(FileAnchors(path, secret))
             else:
                 specs.append(SystemAnchors())
         return tuple(specs)
@@ -235,52 +234,6 @@ class Border(Ground):
             if not found or not os.path.isfile(found) or not os.access(found, os.X_OK):  # noqa: PTH113 - raises nothing
                 self._wrong((*at, 0), f"{shown(program)} is no program that can be run: write its path")
         return tuple(argv)
-
-    # --- files -----------------------------------------------------------------------------
-
-    def _all_files(self, at: Location, parts: Sequence[PemPart | Pkcs12Part]) -> tuple[Files, ...]:
-        files = {index: self._files((*at, "files", index), part) for index, part in self._elements(parts)}
-        seen: set[str] = set()
-        for index, one in files.items():
-            for name in one.names():
-                if name in seen:
-                    self._wrong((*at, "files", index), f"{name!r} is written twice: write another name")
-                seen.add(name)
-        has_key = any(
-            one.keystore if isinstance(one, Pkcs12Files) else (one.key or one.combined) for one in files.values()
-        )
-        if parts and not has_key and self._findings.sound((*at, "files")):
-            self._wrong((*at, "files"), "hold no private key: write `key`, `combined` or `keystore`")
-        return tuple(files.values())
-
-    def _files(self, at: Location, part: PemPart | Pkcs12Part) -> Files:
-        access = self._access(at, part)
-        if isinstance(part, PemPart):
-            names = ("certificate", "key", "combined", "truststore")
-            if bool(part.certificate) != bool(part.key) and self._findings.sound(at, "certificate", "key"):
-                missing = "key" if part.certificate else "certificate"
-                self._wrong((*at, missing), "is missing: a certificate and its key come together")
-            if not any(getattr(part, name) for name in names) and self._findings.sound(at, *names):
-                self._wrong(at, "names no file: write `certificate` and `key`, `combined` or `truststore`")
-            self._check_mode(at, access, secret=part.key or part.combined)
-            return PemFiles(part.certificate, part.key, part.combined, part.truststore, access)
-        if not (part.keystore or part.truststore) and self._findings.sound(at, "keystore", "truststore"):
-            self._wrong(at, "names no file: write `keystore` or `truststore`")
-        self._check_mode(at, access, secret=part.keystore)
-        password = self._secret(at, part.password_file, part.password_environment, "password", store=True)
-        return Pkcs12Files(password or Secret(environment=""), part.keystore, part.truststore, part.alias, access)
-
-    def _access(self, at: Location, part: PemPart | Pkcs12Part) -> Access:
-        self._check_known((*at, "owner"), "user", pwd.getpwnam, part.owner)
-        self._check_known((*at, "group"), "group", grp.getgrnam, part.group)
-        return Access(part.owner, part.group, part.mode)
-
-    def _check_mode(self, at: Location, access: Access, *, secret: str | None) -> None:
-        mode = access.mode or 0
-        if secret and mode & OPEN_TO_ALL:
-            self._wrong((*at, "mode"), f'lets everybody at the key in {secret}: write "0400" or "0440"')
-        elif mode & WRITABLE_BY_ALL:
-            self._wrong((*at, "mode"), 'lets everybody change whom this host trusts: write "0444"')
 
     # --- what belongs to the whole ---------------------------------------------------------
 

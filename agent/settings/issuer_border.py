@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from agent.core.configuration import PemFiles
+from agent.core.configuration import IssuerAnchors
+from agent.core.files import PemFiles
 from agent.core.identity import KeyAlgorithm
 from agent.core.issuer_spec import (
     AppRoleLogin,
@@ -17,6 +18,7 @@ from agent.core.issuer_spec import (
     JwtLogin,
     KeyPair,
     LocalCaSpec,
+    ManualSpec,
     Signing,
     TokenLogin,
     UserpassLogin,
@@ -35,6 +37,7 @@ from agent.settings.issuer_parts import (
     JwtAuth,
     KubernetesAuth,
     LocalCaPart,
+    ManualPart,
     TokenAuth,
     UserpassAuth,
     VaultPart,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from agent.core.configuration import Wanted
     from agent.core.issuer_spec import IssuerSpec, VaultLogin
     from agent.core.secret import Secret
+    from agent.settings.issuer_parts import AnyIssuerPart
     from agent.settings.wording import Location
 
 SHORTEST_SESSION, LONGEST_SESSION = 900, 12 * 3600
@@ -59,7 +63,7 @@ class IssuerBorder(Ground):
 
     def specs(
         self,
-        parts: Mapping[str, LocalCaPart | AwsPcaPart | VaultPart | None],
+        parts: Mapping[str, AnyIssuerPart | None],
         directories: Mapping[tuple[str, str], Path],
         identities: Mapping[str, Wanted | None],
     ) -> dict[str, IssuerSpec]:
@@ -75,9 +79,27 @@ class IssuerBorder(Ground):
                     spec = self._aws_pca(name, part)
                 case VaultPart():
                     spec = self._vault(name, part, identities)
+                case ManualPart():
+                    spec = self._manual(name, part, identities)
             if spec is not None:
                 found[name] = spec
         return found
+
+    # --- by hand ---------------------------------------------------------------------------
+
+    def _manual(self, name: str, part: ManualPart, identities: Mapping[str, Wanted | None]) -> ManualSpec:
+        at: Location = ("issuers", name, "anchors")
+        anchors = None if part.anchors is None else self._path(part.anchors)
+        if anchors is not None:
+            self._check_file(at, anchors)
+        for identity, wanted in identities.items():
+            trusting = wanted is not None and IssuerAnchors(name) in (*wanted.trust, *wanted.peer_trust)
+            if anchors is None and trusting and self._findings.sound(at):
+                self._wrong(
+                    at, f"is missing, and {shown(identity)} trusts it: write it, or `trust` and `peer_trust` there"
+                )
+                break
+        return ManualSpec(name, anchors)
 
     # --- AWS -------------------------------------------------------------------------------
 

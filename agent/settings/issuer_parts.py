@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -199,4 +199,16 @@ class VaultPart(Part):
     timeout: Span = Field("30s", validate_default=True, description="Longest time for one call, addresses included.")
 
 
-IssuerPart = Annotated[LocalCaPart | AwsPcaPart | VaultPart, Field(discriminator="type")]
+# --- by hand --------------------------------------------------------------------------------
+
+
+class ManualPart(Part):
+    """A CA that only people can ask: `cert-agent csr` prints what it is to sign, `import` takes its answer in."""
+
+    type: Literal["manual"]
+    anchors: PathName | None = Field(None, description="PEM file with the CA's root; it may hold several.")
+
+
+AnyIssuerPart: TypeAlias = LocalCaPart | AwsPcaPart | VaultPart | ManualPart
+
+IssuerPart = Annotated[AnyIssuerPart, Field(discriminator="type")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import ConfigurationError
 from agent.settings.border import Border
-from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart, VaultPart
+from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart, ManualPart, VaultPart
 from agent.settings.model import (
     HttpPart,
     IdentityPart,
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.configuration import Configuration
+    from agent.settings.issuer_parts import AnyIssuerPart
     from agent.settings.partial import PartType
     from agent.settings.wording import Location
 
-_ISSUERS: Mapping[str, type[LocalCaPart | AwsPcaPart | VaultPart]] = {
+_ISSUERS: Mapping[str, type[AnyIssuerPart]] = {
     "local_ca": LocalCaPart,
     "aws_pca": AwsPcaPart,
     "vault": VaultPart,
+    "manual": ManualPart,
 }
 
 
@@ -96,7 +98,7 @@ class _Reading:
                 self._findings.add((key, str(name)), "is no name; write letters, digits, dot, hyphen")
         return named
 
-    def _issuer(self, value: Any, location: Location) -> LocalCaPart | AwsPcaPart | VaultPart | None:
+    def _issuer(self, value: Any, location: Location) -> AnyIssuerPart | None:
         kind = value.get("type") if isinstance(value, dict) else None
         if not isinstance(kind, str) or kind not in _ISSUERS:
             what = f"{shown(kind)} is not known" if kind is not None else "is missing"

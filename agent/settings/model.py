@@ -9,16 +9,14 @@ from pydantic import Discriminator, Field, Tag
 
 from agent.core.configuration import LogFormat
 from agent.core.identity import KeyAlgorithm, Usage
+from agent.settings.files_parts import FilesPart
 from agent.settings.issuer_parts import IssuerPart
 from agent.settings.part import Part
 from agent.settings.scalars import (
-    Alias,
     DnsName,
     Endpoint,
-    FileName,
     IpAddress,
     KeyName,
-    Mode,
     PathName,
     Span,
     Uri,
@@ -75,43 +73,13 @@ class KeyPart(Part):
     reuse: bool = Field(False, description="Keep the key at a renewal; by default each leaf has a new one.")
 
 
-class AccessPart(Part):
-    """Owner, group and mode of written files."""
-
-    owner: str | None = None
-    group: str | None = None
-    mode: Mode | None = Field(None, description='Octal, in quotes: "0440". By default 0400 with a key, else 0444.')
-
-
-class PemPart(AccessPart):
-    """PEM files."""
-
-    format: Literal["pem"]
-    certificate: FileName | None = Field(None, description="Leaf and chain.")
-    key: FileName | None = Field(None, description="The private key, PKCS#8, unencrypted.")
-    combined: FileName | None = Field(None, description="Key, leaf and chain in one file, which cannot be torn.")
-    truststore: FileName | None = Field(None, description="The trust anchors.")
-
-
-class Pkcs12Part(AccessPart):
-    """PKCS12 stores."""
-
-    format: Literal["pkcs12"]
-    keystore: FileName | None = None
-    truststore: FileName | None = None
-    alias: Alias = "kafka"
-    password_file: PathName | None = None
-    password_environment: str | None = None
-
-
-FilesPart = Annotated[PemPart | Pkcs12Part, Field(discriminator="format")]
-
-
 class TrustPart(Part):
-    """A source of trust anchors; one of the three."""
+    """A source of trust anchors: `issuer`, `files` or `system`."""
 
     issuer: str | None = Field(None, description="The anchors of a named issuer.")
-    files: PathName | None = Field(None, description="A PEM file, or a folder of them.")
+    files: PathName | None = Field(None, description="A file in PEM, PKCS12 or JKS, or a folder of such.")
+    password_file: PathName | None = Field(None, description="With `files`: the password of their PKCS12 and JKS.")
+    password_environment: str | None = Field(None, description="The variable that holds it, in place of a file.")
     system: Literal[True] | None = Field(None, description="The CA bundle of the operating system.")
 
 

@@ -16,6 +16,7 @@ import structlog
 from agent.daemon.agent import HEARTBEAT, Agent
 from agent.errors import AgentError, ConfigurationError
 from agent.host.sd_notify import SdNotifier, watchdog_interval
+from agent.settings import unsafe_folders
 from agent.wiring.adapters import Adapters, close
 from agent.wiring.clock import utc_now
 from agent.wiring.locks import Locks
@@ -104,6 +105,8 @@ class Service:
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._read_again.set)
         identities = self._configuration.identities
+        for sentence in await asyncio.to_thread(unsafe_folders, self._configuration):
+            self._log.warning(sentence)
         await self._locks.take(wanted.directory for wanted in identities.values())
         try:
             async with AsyncExitStack() as stack:

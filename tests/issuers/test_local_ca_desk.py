@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.configuration import Configuration, PemFiles, Wanted
+from agent.core.configuration import Configuration, Wanted
+from agent.core.files import PemFiles
 from agent.core.generation import Cause, Draft
 from agent.core.issuer_spec import LocalCaSpec, TokenLogin, VaultSpec
 from agent.core.secret import Secret

@@ -20,6 +20,7 @@ from agent.core.issuer_spec import (
     JwtLogin,
     KeyPair,
     LocalCaSpec,
+    ManualSpec,
     NearEnd,
     Signing,
     TokenLogin,
@@ -211,7 +212,38 @@ def test_the_local_ca_may_have_another_key(host: Host) -> None:
     assert spec == LocalCaSpec("local", host.folder / "ca", KeyAlgorithm.RSA_3072)
 
 
+def test_a_ca_that_only_people_can_ask_has_anchors_or_none(host: Host) -> None:
+    """It needs none where the identity names its own sources; nothing of it is ever revoked."""
+    spec = issuer(host, "hand", ("issuers.hand", {"type": "manual", "anchors": "token"}))
+    assert spec == ManualSpec("hand", host.folder / "token")
+    sources = [{"system": True}]
+    configuration = host.load(
+        changed(
+            ("issuers.hand", {"type": "manual"}),
+            (f"{BROKER}.issuer", "hand"),
+            (f"{BROKER}.trust", sources),
+            (f"{BROKER}.peer_trust", sources),
+        )
+    )
+    assert configuration.issuers["hand"] == ManualSpec("hand")
+    assert not configuration.identities["broker"].revoke
+
+
+@pytest.mark.parametrize(
+    "trusting", [("issuer", "hand"), ("trust", [{"issuer": "hand"}]), ("peer_trust", [{"issuer": "hand"}])]
+)
+def test_anchors_are_missed_where_somebody_trusts_them(host: Host, trusting: tuple[str, Any]) -> None:
+    """Before the agent starts, and by the name of who does."""
+    key, value = trusting
+    (mistake,) = host.mistakes(changed(("issuers.hand", {"type": "manual"}), (f"{BROKER}.{key}", value)))
+    assert mistake.key == "issuers.hand.anchors"
+    assert "'broker' trusts it" in mistake.what
+
+
 MISTAKES: list[tuple[str, Any, str, str]] = [
+    ("issuers.hand", {"type": "manual", "anchors": "absent"}, "issuers.hand.anchors", "no file that can be read"),
+    ("issuers.hand", {"type": "manual", "anchors": ["token"]}, "issuers.hand.anchors", "is no path"),
+    ("issuers.hand", {"type": "manual", "revoke": True}, "issuers.hand.revoke", "is no key"),
     ("issuers.vault.role", ..., "issuers.vault.role", "is missing"),
     ("issuers.vault.sign", "intermediate", "issuers.vault.sign", "write one of role, verbatim"),
     ("issuers.vault.auth", {"method": "approle"}, "issuers.vault.auth", "write `role_id_file`"),

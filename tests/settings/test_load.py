@@ -18,11 +18,10 @@ from agent.core.configuration import (
     IssuerAnchors,
     Listener,
     LogFormat,
-    PemFiles,
-    Pkcs12Files,
     RenewalPolicy,
     SystemAnchors,
 )
+from agent.core.files import PemFiles, Pkcs12Files, StorePassword
 from agent.core.identity import KeyAlgorithm, Usage
 from agent.core.issuer_spec import LocalCaSpec, TokenLogin, VaultSpec
 from agent.core.secret import Secret
@@ -58,7 +57,7 @@ def test_load_returns_what_the_file_says(host: Host) -> None:
         (f"{BROKER}.key", {"algorithm": "rsa-3072", "reuse": True}),
         (f"{BROKER}.renew_at", 0.5),
         (f"{BROKER}.trust", [{"issuer": "vault"}, {"files": "ca.d"}, {"system": True}]),
-        (f"{BROKER}.peer_trust", [{"files": "ca.d"}]),
+        (f"{BROKER}.peer_trust", [{"files": "ca.d", "password_file": "password"}]),
         (f"{BROKER}.reload", [{"type": "command", "argv": ["/bin/sh", "-c", "true"], "timeout": "3s"}]),
         (f"{BROKER}.prove", [{"address": "localhost:9093", "within": "1m"}]),
     )
@@ -92,10 +91,10 @@ def test_load_returns_what_the_file_says(host: Host) -> None:
     assert wanted.renewal == RenewalPolicy(at=0.5)
     assert wanted.files == (
         PemFiles(certificate="tls.crt", key="tls.key", truststore="ca.crt"),
-        Pkcs12Files(Secret(file=host.folder / "password"), keystore="keystore.p12"),
+        Pkcs12Files(StorePassword(Secret(file=host.folder / "password")), keystore="keystore.p12"),
     )
     assert wanted.trust == (IssuerAnchors("vault"), FileAnchors(host.folder / "ca.d"), SystemAnchors())
-    assert wanted.peer_trust == (FileAnchors(host.folder / "ca.d"),)
+    assert wanted.peer_trust == (FileAnchors(host.folder / "ca.d", Secret(host.folder / "password")),)
     assert wanted.reload == (CommandReload(("/bin/sh", "-c", "true"), host.folder, timedelta(seconds=3)),)
     assert wanted.prove == (Listener("localhost:9093", timedelta(minutes=1)),)
 
