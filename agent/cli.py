@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     back = verb("rollback", _roll_back, "go back to the generation before, and hold its leaf")
     back.add_argument("identity", nargs="?", help="which one; may be left out when there is only one")
     back.add_argument("--to", type=int, metavar="N", help="the generation to go back to")
+    csr = verb("csr", _csr, "print the CSR for those who sign by hand, in PEM")
+    csr.add_argument("identity", nargs="?", help="which one; may be left out when there is only one")
+    take_in = verb("import", _import, "take in what was signed by hand, proven like any other")
+    take_in.add_argument("identity", nargs="?", help="which one; may be left out when there is only one")
+    take_in.add_argument("chain", metavar="CHAIN", help="PEM file with the leaf and its intermediates, - for stdin")
 
     config = verbs.add_parser("config", help="check the configuration, or print its schema")
     about_config = config.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -97,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(verb=_check)
     schema = about_config.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(verb=_schema)
+    _add_store(verbs)
     local = verbs.add_parser("local-ca", help="replace the embedded CA, to try out a CA rotation")
     about_local = local.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, run, about in (
@@ -113,6 +119,23 @@ def _parser() -> argparse.ArgumentParser:
     sign.add_argument("--days", type=int, default=1825, metavar="N", help="how long it lives (default: %(default)s)")
     sign.add_argument("--path-length", type=int, default=0, metavar="N", help="CAs below it (default: %(default)s)")
     return parser
+
+
+def _add_store(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "look into a store, of the agent or not; no configuration is needed"
+    store = verbs.add_parser("store", help=about, description=about)
+    about_store = store.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, told in (
+        ("inspect", "print what a store holds: entries, chains, dates, fingerprints, and what is wrong with it"),
+        ("verify", "print only what is wrong with a store or an identity's directory; exit code 1 when something is"),
+    ):
+        sub = about_store.add_parser(name, help=told, description=told)
+        sub.add_argument("path", metavar="PATH", help="PEM, PKCS12, JKS, or a directory that the agent keeps")
+        sub.add_argument("--json", action="store_true", help="one JSON document")
+        password = sub.add_mutually_exclusive_group()
+        password.add_argument("--password-file", metavar="FILE", help="file with the store's password")
+        password.add_argument("--password-environment", metavar="NAME", help="environment variable that holds it")
+        sub.set_defaults(verb=_store, verify=name == "verify")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +169,16 @@ def _renew(options: argparse.Namespace) -> int:
 
 def _roll_back(options: argparse.Namespace) -> int:
     return _in_loop(_desk(options).roll_back(options.identity, options.to))
+
+
+def _csr(options: argparse.Namespace) -> int:
+    return _in_loop(_desk(options).csr(options.identity))
+
+
+def _import(options: argparse.Namespace) -> int:
+    from agent.wiring.brought import read_chain
+
+    return _in_loop(_desk(options).take_in(options.identity, read_chain(options.chain)))
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -199,6 +232,23 @@ def _sign_ca(options: argparse.Namespace) -> int:
         path_length=options.path_length,
     )
     return _told(work)
+
+
+def _store(options: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from agent.core.secret import Secret
+    from agent.wiring.store_desk import inspect, verify
+
+    secret = None
+    if options.password_file is not None or options.password_environment is not None:
+        file = None if options.password_file is None else Path(options.password_file)
+        secret = Secret(file, options.password_environment)
+    told = (verify if options.verify else inspect)(Path(options.path), secret)
+    for line in (json.dumps(told.values, indent=2),) if options.json else told.lines:
+        _say(line)
+    return DONE if told.sound or not options.verify else FAILED
 
 
 def _schema(_options: argparse.Namespace) -> int:

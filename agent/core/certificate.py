@@ -148,7 +148,10 @@ def _facts(parsed: x509.Certificate, der: bytes) -> Certificate:
 def _parsed(der: bytes) -> x509.Certificate:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return x509.load_der_x509_certificate(der)
+        parsed = x509.load_der_x509_certificate(der)
+        # Taken apart once and kept, so that no later question brings a warning up.
+        _ = parsed.extensions
+    return parsed
 
 
 def key_type(key: CertificatePublicKeyTypes) -> str:

@@ -234,4 +234,15 @@ class VaultSpec:
     within: timedelta = timedelta(seconds=30)
 
 
-IssuerSpec: TypeAlias = LocalCaSpec | AwsPcaSpec | VaultSpec
+# --- by hand --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ManualSpec:
+    """A CA that only people can ask; `anchors` is a PEM file with its trust anchors, if it is a source of trust."""
+
+    name: str
+    anchors: Path | None = None
+
+
+IssuerSpec: TypeAlias = LocalCaSpec | AwsPcaSpec | VaultSpec | ManualSpec

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from agent.core.status import AgentStatus
 
-LARGEST_REQUEST = 8 * 1024
-"""Bytes of a request, its line end included."""
+LARGEST_REQUEST = 128 * 1024
+"""Bytes of a request, its line end included: a chain of certificates has 95 kB at most."""
 
 ASK_WITHIN = 5.0
 """Seconds in which a request must be there as a whole."""
@@ -47,6 +47,12 @@ class AdminHandler(Protocol):
 
     async def roll_back(self, identity: str | None, to: int | None) -> tuple[str, ...]:
         """Go back to the generation before, or the one numbered; return a sentence for each thing done."""
+
+    async def csr(self, identity: str | None) -> tuple[str, ...]:
+        """Return the lines of the CSR that a person is to have signed, in PEM."""
+
+    async def take_in(self, identity: str | None, chain: str) -> tuple[str, ...]:
+        """Take in what a person had signed, in PEM; return a sentence for each thing done."""
 
     async def once(self) -> tuple[str, ...]:
         """Do what is due now; return a sentence for each identity."""
@@ -215,6 +221,14 @@ class AdminServer:
                 identity, to = _take(arguments, "identity", str), _take(arguments, "to", int)
                 _expect_none(arguments)
                 return {"lines": await self._handler.roll_back(identity, to)}
+            case "csr":
+                identity = _take(arguments, "identity", str)
+                _expect_none(arguments)
+                return {"lines": await self._handler.csr(identity)}
+            case "import":
+                identity, chain = _take(arguments, "identity", str), _take(arguments, "chain", str)
+                _expect_none(arguments)
+                return {"lines": await self._handler.take_in(identity, chain or "")}
             case "once":
                 _expect_none(arguments)
                 return {"lines": await self._handler.once()}

@@ -26,8 +26,9 @@ class NobodyListensError(AgentError):
 async def ask(path: Path, command: str, *, within: timedelta = LONGEST_COMMAND, **arguments: Any) -> dict[str, Any]:
     """Have a running agent do a command, and return its answer.
 
-    The commands: `renew` (identity, discard_edits), `rollback` (identity, to), `once` and `plan` answer
-    `{"lines": [...]}`; `status` answers `{"status": {...}}`, the document of `/status`.
+    The commands: `renew` (identity, discard_edits), `rollback` (identity, to), `csr` (identity),
+    `import` (identity, chain), `once` and `plan` answer `{"lines": [...]}`; `status` answers
+    `{"status": {...}}`, the document of `/status`.
 
     Raise `NobodyListensError` when no agent runs, and `AgentError` with the agent's own words when
     it did not do it, with ours when it cannot be asked.

@@ -52,6 +52,14 @@ class Desk:
         """Go back to an earlier generation; raise `AgentError` when there is none to go to."""
         return await self._act(lambda verbs: verbs.roll_back(identity, to), "rollback", identity=identity, to=to)
 
+    async def csr(self, identity: str | None) -> bool:
+        """Print the CSR that a person is to have signed, in PEM and nothing else."""
+        return await self._act(lambda verbs: verbs.csr(identity), "csr", identity=identity)
+
+    async def take_in(self, identity: str | None, chain: str) -> bool:
+        """Take in the leaf and chain in PEM that a person brings; raise `AgentError` when it is not in use then."""
+        return await self._act(lambda verbs: verbs.take_in(identity, chain), "import", identity=identity, chain=chain)
+
     async def plan(self) -> bool:
         """Tell what would be done, and change nothing."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError
+from agent.errors import AgentError, MaterialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,6 +56,25 @@ class Verbs:
     async def roll_back(self, identity: str | None, to: int | None) -> tuple[str, ...]:
         """Go back to the generation before, or the one named; raise `AgentError` when there is none to go to."""
         return (await self._one(identity).roll_back(to),)
+
+    async def csr(self, identity: str | None) -> tuple[str, ...]:
+        """Return the CSR that a person is to have signed, in PEM (RFC 7468), a line each."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        csr = x509.load_der_x509_csr(await self._one(identity).csr())
+        return tuple(csr.public_bytes(Encoding.PEM).decode().splitlines())
+
+    async def take_in(self, identity: str | None, chain: str) -> tuple[str, ...]:
+        """Take in the leaf and chain in PEM that a person brings; raise `AgentError` when it is not in use then."""
+        from agent.keystores import pem
+
+        keeper = self._one(identity)
+        try:
+            certificates = pem.decode(chain.encode())
+        except MaterialError as error:
+            raise MaterialError(f"what was brought cannot be read: {error.what}", advice=error.advice) from error
+        return (await keeper.take_in(certificates),)
 
     def _one(self, identity: str | None) -> Keeper:
         keepers = self._keepers()

@@ -26,6 +26,7 @@ from agent.web import admin as admin_module
 from agent.web.admin import LARGEST_REQUEST, MOST_CONNECTIONS, AdminServer
 from agent.web.admin_client import NobodyListensError, ask
 from agent.web.status_json import status_document
+from agent.wiring.brought import LARGEST_CHAIN
 from tests.web.statuses import make_identity, make_status
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ class Commands:
         """Roll back."""
         self.done.append(("rollback", identity, to))
         return ("rolled back",)
+
+    async def csr(self, identity: str | None) -> tuple[str, ...]:
+        """Print a CSR."""
+        self.done.append(("csr", identity))
+        return ("-----BEGIN CERTIFICATE REQUEST-----", "-----END CERTIFICATE REQUEST-----")
+
+    async def take_in(self, identity: str | None, chain: str) -> tuple[str, ...]:
+        """Take in a chain."""
+        self.done.append(("import", identity, chain))
+        return ("taken in",)
 
     async def once(self) -> tuple[str, ...]:
         """Do what is due."""
@@ -132,12 +143,36 @@ async def test_each_command_reaches_the_agent_with_its_arguments(path: Path, com
         assert await ask(path, "rollback", identity=None, to=None) == {"lines": ["rolled back"]}
         assert (await ask(path, "plan"))["lines"] == ["broker: nothing is due", "client: nothing is due"]
         assert (await ask(path, "once"))["lines"] == ["broker: done"]
+        assert len((await ask(path, "csr", identity="broker"))["lines"]) == 2
+        assert await ask(path, "import", identity=None, chain="a\nb") == {"lines": ["taken in"]}
     assert commands.done == [
         ("renew", "broker", True),
         ("renew", None, False),
         ("rollback", "broker", 41),
         ("rollback", None, None),
+        ("csr", "broker"),
+        ("import", None, "a\nb"),
     ]
+
+
+async def test_a_chain_as_long_as_any_reaches_the_agent(path: Path, commands: Commands) -> None:
+    """The command line's own limit leaves room for what JSON makes of line ends and quotes."""
+    line = "A" * 63 + '"'
+    chain = "\r\n".join([line] * (LARGEST_CHAIN // 66))
+    assert LARGEST_CHAIN - 100 < len(chain) <= LARGEST_CHAIN
+    async with serve(path, commands):
+        assert await ask(path, "import", identity="broker", chain=chain) == {"lines": ["taken in"]}
+    assert commands.done == [("import", "broker", chain)]
+
+
+@pytest.mark.parametrize("size", [LARGEST_REQUEST, 2 * LARGEST_REQUEST, 20 * LARGEST_REQUEST])
+async def test_a_chain_that_is_longer_than_any_is_refused(path: Path, commands: Commands, size: int) -> None:
+    """Whatever else than the command line may send it: not kept in memory, and the next command is done."""
+    async with serve(path, commands):
+        with pytest.raises(AgentError):
+            await ask(path, "import", identity="broker", chain="A" * size)
+        assert (await ask(path, "plan"))["lines"]
+    assert commands.done == []
 
 
 async def test_status_is_the_document_of_the_endpoint(path: Path, commands: Commands) -> None:
@@ -187,11 +222,16 @@ async def test_who_commanded_is_in_the_log(path: Path, commands: Commands) -> No
         (b'{"command": 1, "arguments": {}}\n', "one line of JSON"),
         (b"\xff\xfe\n", "one line of JSON"),
         (b"[" * 5000 + b"\n", "one line of JSON"),
+        (b"[" * (LARGEST_REQUEST - 1) + b"\n", "one line of JSON"),
         (b'{"command": "' + b"x" * LARGEST_REQUEST + b'", "arguments": {}}\n', "one line of JSON"),
         (b'{"command": "rm", "arguments": {}}\n', "does not know this command"),
         (b'{"command": "renew", "arguments": {"identity": 1}}\n', "identity is no str"),
         (b'{"command": "renew", "arguments": {"discard_edits": "no"}}\n', "discard_edits is no bool"),
         (b'{"command": "rollback", "arguments": {"to": true}}\n', "to is no int"),
+        (b'{"command": "csr", "arguments": {"identity": 1}}\n', "identity is no str"),
+        (b'{"command": "csr", "arguments": {"chain": "x"}}\n', "arguments that the agent does not know"),
+        (b'{"command": "import", "arguments": {"identity": "broker", "chain": ["x"]}}\n', "chain is no str"),
+        (b'{"command": "import", "arguments": {"file": "/etc/shadow"}}\n', "arguments that the agent does not know"),
         (b'{"command": "plan", "arguments": {"identity": "broker"}}\n', "arguments that the agent does not know"),
         (b'{"command": "status", "arguments": {"x": 1}}\n', "arguments that the agent does not know"),
     ],
