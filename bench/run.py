@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import platform
 import random
@@ -193,6 +194,53 @@ def _restarts(bench: Bench, start: Callable[[], Any], stores: Sequence[Path]) ->
     return counts
 
 
+def measure_publish(bench: Bench) -> None:
+    """A generation written, fsynced, read back and switched to, by the formats in it."""
+    headline("A publish: staged, read back, switched to")
+    directory = bench.fresh("publish")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.publish", str(directory)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    for formats, figures in json.loads(done.stdout).items():
+        show(f"{formats}: on the clock", figures["clock"], "ms")
+        show(f"{formats}: processor", figures["processor"], "ms")
+        show(f"{formats}: the loop late by", figures["lag"], "ms")
+
+
+def measure_settled(bench: Bench) -> None:
+    """Many identities with long lives: until all are on disk, and what a settled one keeps in memory."""
+    headline(f"{bench.identities} identities that live thirty days (PEM, embedded CA)")
+    sizes = {}
+    for count in (1, bench.identities):
+        directory, hosts = bench.fresh(f"settled-{count}"), names(count)
+        issuer = {"type": "local_ca", "directory": str(directory / "ca")}
+        configuration = write_configuration(directory, issuer, hosts)
+        stores = our_stores(directory, hosts)
+        with our_agent(configuration) as process:
+            there = process.wait_for(_all_there(stores), "the first certificate of all", within=300)
+            time.sleep(SETTLED)
+            sizes[count] = process.resident_mb()
+        with our_agent(configuration) as process:
+            time.sleep(max(2 * SETTLED, there))
+            again = process.resident_mb()
+        show(f"{count}: all on disk after the start", [there], "s")
+        show(f"{count}: resident", [sizes[count]], "MB")
+        show(f"{count}: resident after a restart", [again], "MB")
+    share = (sizes[bench.identities] - sizes[1]) * 1024 / max(bench.identities - 1, 1)
+    show("a settled identity", [share], "kB")
+
+
+def _all_there(stores: Sequence[Path]) -> Callable[[], bool]:
+    waiting = list(stores)
+
+    def all_there() -> bool:
+        while waiting and waiting[-1].exists():
+            waiting.pop()
+        return not waiting
+
+    return all_there
+
+
 def measure_fleet(bench: Bench) -> None:
     """Many identities that live ten seconds, with the embedded CA: is one ever found expired?"""
     headline(f"{bench.identities} identities that live ten seconds (PEM, embedded CA)")
@@ -201,14 +249,7 @@ def measure_fleet(bench: Bench) -> None:
     configuration = write_configuration(directory, issuer, hosts, lifetime="10s")
     stores = our_stores(directory, hosts)
     with our_agent(configuration) as process:
-        waiting = list(stores)
-
-        def all_there() -> bool:
-            while waiting and waiting[-1].exists():
-                waiting.pop()
-            return not waiting
-
-        there = process.wait_for(all_there, "the first certificate of all", within=300)
+        there = process.wait_for(_all_there(stores), "the first certificate of all", within=300)
         time.sleep(10)  # one life: what was first issued in one go has spread out
         cpu, numbers, begun = process.cpu_ms(), _generations(stores), time.perf_counter()
         faults, left = _look(stores, bench.looks)
@@ -269,6 +310,8 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "one": measure_one,
     "idle": measure_idle,
     "restart": measure_restart,
+    "publish": measure_publish,
+    "settled": measure_settled,
     "fleet": measure_fleet,
 }
 
