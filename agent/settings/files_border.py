@@ -152,14 +152,13 @@ class FilesBorder(Ground):
             wanted = "files" if part.stores is None else f"files of the format {part.stores}"
             self._wrong((*at, "stores"), f"names no {wanted} that hold a key: write some beside it")
             return None
-        # librdkafka takes anchors in PEM alone, whatever its key comes in.
-        chosen = None if keystore is None else format_of(keystore)
-        trusted = StoreFormat.PEM if kind == ReaderKind.LIBRDKAFKA else part.stores or chosen
+        kind = ReaderKind(kind)
+        chosen = part.stores or (None if keystore is None else format_of(keystore))
         reader = ReaderConfiguration(
-            kind=ReaderKind(kind),
+            kind=kind,
             name=name,
             keystore=keystore,
-            truststore=_first(stores, trusted, lambda one: bool(one.truststore)),
+            truststore=_anchors(stores, chosen, kind),
             sasl=part.security_protocol == "SASL_SSL",
             access=access,
         )
@@ -190,6 +189,17 @@ class FilesBorder(Ground):
 
 def _value(stores: StoreFiles | None) -> str | None:
     return None if stores is None or stores.password is None else read_secret(stores.password.secret)
+
+
+def _anchors(stores: Sequence[StoreFiles], chosen: StoreFormat | None, reader: ReaderKind) -> StoreFiles | None:
+    """Return the truststore of the format that the key is in, else of any; librdkafka takes anchors in PEM alone."""
+    if reader is ReaderKind.LIBRDKAFKA:
+        return _first(stores, StoreFormat.PEM, _holds_anchors)
+    return _first(stores, chosen, _holds_anchors) or _first(stores, None, _holds_anchors)
+
+
+def _holds_anchors(stores: StoreFiles) -> bool:
+    return bool(stores.truststore)
 
 
 def _first(

@@ -98,6 +98,13 @@ def test_librdkafka_takes_its_anchors_in_pem(host: Host) -> None:
     assert (reader.keystore, reader.truststore) == (pkcs12, pem)
 
 
+def test_anchors_of_another_format_will_do(host: Host) -> None:
+    """Java reads a keystore of one format beside a truststore of another."""
+    jks, pem, reader = files(host, JKS | {"truststore": None}, PEM, CLIENT)
+    assert isinstance(reader, ReaderConfiguration)
+    assert (reader.keystore, reader.truststore) == (jks, pem)
+
+
 def test_a_client_without_a_certificate_has_anchors_alone(host: Host) -> None:
     """SASL logs in, TLS is for the server alone."""
     pkcs12, reader = files(host, PKCS12, CLIENT | {"security_protocol": "SASL_SSL", "client_certificate": False})
