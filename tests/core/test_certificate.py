@@ -51,7 +51,9 @@ def test_a_huge_certificate_is_refused_unread() -> None:
         Certificate.from_der(b"\x30" * (LARGEST_CERTIFICATE + 1))
 
 
-@pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(one, marks=pytest.mark.slow) if "rsa-" in one else one for one in KeyAlgorithm]
+)
 def test_keys_are_named_as_the_settings_name_them(algorithm: KeyAlgorithm) -> None:
     """What is asked for can be compared with what came."""
     assert key_type(make_key(algorithm).public_key()) == algorithm

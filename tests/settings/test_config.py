@@ -71,6 +71,7 @@ def test_there_are_examples() -> None:
     assert [path.name for path in EXAMPLES] == ["cert-agent.yaml", "msk-client.yaml", "quickstart.yaml", "vault.yaml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_what_the_schema_allows(path: Path) -> None:
     """Editors see no error in it."""
@@ -79,6 +80,7 @@ def test_an_example_is_what_the_schema_allows(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_the_schema_refuses_an_unknown_key(tmp_path: Path) -> None:
     """An editor underlines a typo."""
     values = yaml.safe_load((CONFIG / "vault.yaml").read_text())
