@@ -76,10 +76,10 @@ class Store(Protocol):
 
     @property
     def layout(self) -> str:
-        """A digest of the files that are wanted: names, formats, aliases, owners and modes."""
+        """A digest of the files that are wanted, in all that would have them written otherwise."""
 
     async def read(self) -> Disk:
-        """Read what is there; files that have not changed since the last call are not read again."""
+        """Read what is there; generations that have not changed since the last call are not read again."""
 
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
         """Make a key (or take the current one), its CSR and a token, and write them before any CA is asked."""

@@ -44,7 +44,7 @@ class Generation:
     `chain` is leaf first and carries no anchor; `anchor` is the one that it was proven to lead to,
     `anchors` are what the truststores hold. `issuer` is empty where nobody knows it.
     `issued_at` is when the CA answered, `made_at` when the directory was written.
-    `layout` tells the wanted files apart: a digest of names, formats, aliases, owners and modes.
+    `layout` tells the wanted files apart: a digest of all that would have them written otherwise.
     `remarks` are what the CA remarked on when it issued the leaf.
     """
 
@@ -134,14 +134,20 @@ class Pending:
 class Adoptable:
     """Plain files of an earlier life, where our links belong, that hold a key and its leaf.
 
-    `names` are those that hold anything of it; `chain` is leaf first and carries no anchor; `anchors`
-    are what the truststores among them hold, `held` the names of these.
+    `names` are those that are kept as they are; `chain` is leaf first and carries no anchor;
+    `truststores` are the names of those among them, with what each holds. `remarks` are what a
+    person should know.
     """
 
     names: tuple[str, ...]
     chain: tuple[Certificate, ...]
-    anchors: tuple[Certificate, ...] = ()
-    held: tuple[str, ...] = ()
+    truststores: tuple[tuple[str, tuple[Certificate, ...]], ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def anchors(self) -> tuple[Certificate, ...]:
+        """What its truststores hold together."""
+        return tuple(dict.fromkeys(anchor for _, anchors in self.truststores for anchor in anchors))
 
     @property
     def leaf(self) -> Certificate:

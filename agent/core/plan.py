@@ -211,10 +211,11 @@ def _lost_link(situation: Situation) -> Step | None:
 def _found_files(situation: Situation) -> Step | None:
     """Valid files of an earlier life stand where the links belong: they become the first generation, as they are."""
     found = situation.adoptable
-    if found is None:
+    if found is None or situation.pending_answer is not None:
         return None
     why = f"{', '.join(found.names)} stand there and are valid until {_clock(found.leaf.not_after)}"
-    return Step(Adopt(), situation.due(situation.record.publishing), why)
+    # In a lane of its own: what keeps them from being taken over keeps no leaf from being published.
+    return Step(Adopt(), situation.due(situation.record.switching), why)
 
 
 def _damaged_files(situation: Situation) -> Step | None:
@@ -317,16 +318,19 @@ def _leaf(situation: Situation) -> Step | None:
 
 
 def _left_over(situation: Situation) -> Step | None:
-    """A crash between switch and clean-up left a pending key that has become a generation."""
-    pending = situation.observed.disk.pending
-    if pending is None or pending.issued is None:
+    """A crash around a switch left a pending leaf that is a generation: it was switched to, or it is to be."""
+    pending, current = situation.observed.disk.pending, situation.current
+    if pending is None or pending.issued is None or current is None:
         return None
-    generations = (*([situation.current] if situation.current else []), *situation.observed.disk.kept)
-    leaves = {generation.leaf for generation in generations}
-    if leaves.isdisjoint(pending.issued.certificates):
+    leaf = pending.issued.certificates[0]
+    made = next((one for one in (current, *situation.observed.disk.kept) if one.leaf == leaf), None)
+    if made is None:
         return None
     due = situation.due(situation.record.publishing)
-    return Step(DropPending(), due, "the pending leaf has become a generation")
+    past = made.number <= current.number or made.number == situation.record.refuted or situation.held
+    if past or not still_proves(situation.candidate(made), situation.now):
+        return Step(DropPending(), due, "the pending leaf has become a generation")
+    return Step(Switch(made.number), due, f"generation {made.number} was written and never switched to")
 
 
 def _replaced(situation: Situation) -> Step | None:
@@ -358,8 +362,8 @@ def _revocable(situation: Situation) -> Step | None:
 
 
 CONCERNS: tuple[Callable[[Situation], Step | None], ...] = (
-    _lost_link,
     _found_files,
+    _lost_link,
     _left_over,
     _replaced,
     _damaged_files,

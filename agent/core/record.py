@@ -138,6 +138,8 @@ class Record:
         A new leaf also answers what a person asked for, and makes an earlier refuted one a thing of the past.
         """
         record = replace(self, reloaded=None, settled=None, publishing=Tries(), settling=Tries())
+        if generation.cause is Cause.ADOPTED:
+            return replace(record, switching=Tries())
         if generation.cause is not Cause.LEAF:
             return record
         return replace(record, refuted=None, demanded=False, held_leaf=None, issuing=Tries(), switching=Tries())

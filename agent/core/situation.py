@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from agent.core.record import Record, Tries
 
 
+CLOCK_LAG = timedelta(hours=1)
+"""By how much a clock may lag behind the leaf that readers use."""
+
+
 @dataclass(frozen=True, slots=True)
 class Anchors:
     """What the sources of a trust hold together; None when one of them could not be read, and why."""
@@ -191,7 +195,10 @@ class Situation:
     def adoptable(self) -> Adoptable | None:
         """Valid files of an earlier life that are to become the first generation, as they are."""
         found = self.observed.disk.adoptable
-        if self.current is not None or found is None or not found.leaf.not_before <= self.now < found.leaf.not_after:
+        if self.current is not None or found is None:
+            return None
+        # Readers use them now, so a notBefore that lies a little ahead is a clock that lags.
+        if not found.leaf.not_before - CLOCK_LAG <= self.now < found.leaf.not_after:
             return None
         return found if request_of(found.leaf, self.wanted.request) is not None else None
 
@@ -199,8 +206,11 @@ class Situation:
     def renewal_reason(self) -> str | None:
         """Why a new leaf is needed now, as half a sentence; None when it is not."""
         current = self.current
-        if current is None and self.adoptable is not None:
-            return None  # it is taken over first, and renewed when it is due
+        if current is None and self.adoptable is not None and not self.record.demanded:
+            # It is taken over first, and renewed when it is due; also when nothing will take it over.
+            leaf = self.adoptable.leaf
+            due = renewal_instant(leaf, leaf.not_before, self.wanted.renewal, self.wanted.seed)
+            return None if self.now < due else f"{', '.join(self.adoptable.names)} fell due at {due:%Y-%m-%d %H:%M:%SZ}"
         if current is None:
             return self.observed.disk.trouble or "there is no certificate yet"
         if self.observed.disk.key is None:
@@ -209,13 +219,19 @@ class Situation:
             return "the private key does not match the leaf"
         if not current.request.same_identity(self.wanted.request):
             return "the wanted identity has changed: " + "; ".join(current.request.differences(self.wanted.request))
-        if self.record.demanded:
+        if self.record.demanded and not self._is_answered:
             return "a person asked for it"
         if current.leaf.not_after <= self.now and self.refuted_candidate is None:
             return f"the leaf expired at {current.leaf.not_after:%Y-%m-%d %H:%M:%SZ}"
         if self.next_renewal is not None and self.next_renewal <= self.now:
             return f"its renewal fell at {self.next_renewal:%Y-%m-%d %H:%M:%SZ}"
         return None
+
+    @property
+    def _is_answered(self) -> bool:
+        """Whether the pending leaf is current already, and a fault kept that from being noted."""
+        pending, current = self.observed.disk.pending, self.current
+        return bool(pending and pending.issued and current and current.leaf in pending.issued.certificates)
 
     @cached_property
     def pending_answer(self) -> Pending | None:

@@ -80,9 +80,17 @@ class Applier:
                 await self.ledger.note(_noted(action, self.ledger.record))
             case DropPending():
                 await self.ledger.catch_up(situation)
-                await self._attempt(Lane.PUBLISHING, situation, self._edges.store.drop_pending())
+                await self._attempt(Lane.PUBLISHING, situation, self._drop_pending())
             case Revoke(leaf=leaf):
                 await self._orders.revoke(leaf, situation)
+
+    async def _drop_pending(self) -> None:
+        """Forget the pending key, once what it tells of is noted: it alone tells that a demand is answered."""
+        if not self.ledger.saved:
+            await self.ledger.note(self.ledger.record)
+        if not self.ledger.saved:
+            raise StoreError("the notes cannot be written", advice="see to the disk; the log says what it refused")
+        await self._edges.store.drop_pending()
 
     async def demand(self, *, discard_edits: bool, observed: Observed) -> None:
         """Note that a person wants a new leaf; `discard_edits` takes back edited truststores at once."""
@@ -107,6 +115,12 @@ class Applier:
             kept = ", ".join(str(generation.number) for generation in observed.disk.kept) or "none"
             raise AgentError(f"{self._wanted.name}: {wanted} is not kept", advice=f"there is {kept}")
         target = candidates[0]
+        if not target.request.same_identity(self._wanted.request):
+            raise AgentError(
+                f"{self._wanted.name}: generation {target.number} is of another identity than the settings want: "
+                + "; ".join(target.request.differences(self._wanted.request)),
+                advice="put the settings back to it first, or it would be replaced at once",
+            )
         findings = prove(situation.candidate(target), situation.now)
         if findings:
             raise AgentError(

@@ -44,6 +44,11 @@ class Ledger:
         """What is noted."""
         return self._record or Record()
 
+    @property
+    def saved(self) -> bool:
+        """Whether all that is noted is on disk."""
+        return not self._unsaved
+
     def count(self, what: str, result: str) -> None:
         """Count one more of what has happened."""
         self._counters[what][result] += 1

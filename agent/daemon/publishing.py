@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -100,7 +101,8 @@ class Publisher:
         if findings:
             await self._refuted(findings, pending, situation)
             return
-        if await self._write(draft, situation):
+        # While the switch is not on disk among the notes, what is pending tells that a demand is answered.
+        if await self._write(draft, situation) and self._ledger.saved:
             await self._edges.store.drop_pending()
 
     async def adopt(self, situation: Situation) -> None:
@@ -117,24 +119,35 @@ class Publisher:
             chain=found.chain,
             anchors=anchors,
             issued_at=found.leaf.not_before,
+            remarks=found.remarks,
             # What a truststore holds beside our sources was put there for a reason that nobody told us.
-            carry=found.held if set(found.anchors) != set(anchors) else (),
+            carry=tuple(name for name, held in found.truststores if not set(held) <= set(anchors)),
             anchor=situation.anchor_of(found.chain, request),
         )
+        for remark in found.remarks:
+            self._log.warning(remark)
         try:
-            await self._write(draft, situation, self._edges.store.adopt)
+            await self._write(draft, situation, self._edges.store.adopt, Lane.SWITCHING)
         except AgentError as error:
-            await self._ledger.failed(Lane.PUBLISHING, error, situation)
+            await self._ledger.failed(Lane.SWITCHING, error, situation)
 
-    async def _write(self, draft: Draft, situation: Situation, write: Write | None = None) -> bool:
+    async def _write(
+        self, draft: Draft, situation: Situation, write: Write | None = None, lane: Lane = Lane.PUBLISHING
+    ) -> bool:
         """Stage, see that every store opens, and switch; return whether it was switched to."""
         store = self._edges.store
         generation, damages = await (write or store.stage)(draft, now=situation.now)
         if damages:
             await store.discard(generation.number)
-            await self._unopened(damages, situation)
+            await self._unopened(damages, situation, lane)
             return False
-        await store.switch(generation.number)
+        try:
+            await store.switch(generation.number)
+        except StoreError:
+            # A full disk is not to be filled by each try. One that is current after all is refused, and stays.
+            with contextlib.suppress(StoreError):
+                await store.discard(generation.number)
+            raise
         self._forget_looks()
         self.findings = ()
         self._ledger.count("publications", generation.cause)
@@ -201,9 +214,7 @@ class Publisher:
             advice += "; another is paid for ever more rarely, and at once with `cert-agent renew`"
         await self._ledger.failed(Lane.ISSUING, IssuerRefusedError(what, advice=advice, reason=reason), situation)
 
-    async def _unopened(self, damages: Sequence[FileDamage], situation: Situation) -> None:
+    async def _unopened(self, damages: Sequence[FileDamage], situation: Situation, lane: Lane) -> None:
         self.findings = tuple(f"stores: {damage}" for damage in damages)
         what = "the written files do not read back: " + "; ".join(map(str, damages))
-        await self._ledger.failed(
-            Lane.PUBLISHING, StoreError(what, advice="see to the disk and the store passwords"), situation
-        )
+        await self._ledger.failed(lane, StoreError(what, advice="see to the disk and the store passwords"), situation)

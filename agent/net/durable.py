@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+LEFT_BEHIND = 60.0
+"""Seconds after which nobody is still writing a small file."""
 
 
 def write_durably(path: Path, content: bytes, *, mode: int) -> None:
@@ -32,8 +38,13 @@ def write_durably(path: Path, content: bytes, *, mode: int) -> None:
 def write_once(path: Path, content: bytes, *, mode: int) -> None:
     """Make the file `path` whole and durably, unless something is there by then; it blocks.
 
-    Raise `OSError` when the disk fails it; there is then nothing, or all of it.
+    Raise `OSError` when the disk fails it; there is then nothing, or all of it. What an earlier try
+    that was killed left beside it is removed.
     """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND:
+                left.unlink()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     write_new(temporary, content, mode=mode)
     try:

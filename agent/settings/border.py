@@ -114,6 +114,8 @@ class Border(Ground):
             self._check_template((*at, "template"), part.template, issuer)
         border = FilesBorder(self._file, self._environment, self._findings)
         files = border.all((*at, "files"), getattr(part, "files", ()))
+        if directory is not None:
+            self._expect_apart((*at, "files"), directory, files)
         trust, peer_trust = self._trusts(at, part, files)
         reload = tuple(
             CommandReload(self._argv((*at, "reload", index, "argv"), one), self._folder, one.timeout)
@@ -144,6 +146,14 @@ class Border(Ground):
             host=self._host,
             revoke=bool(getattr(self._issuers.get(issuer), "revoke", False)),
         )
+
+    def _expect_apart(self, at: Location, directory: Path, files: Sequence[Files]) -> None:
+        """A password lies at no path that a file of the store takes."""
+        taken = {directory / name for one in files for name in one.names()}
+        for index, one in enumerate(files):
+            password = None if isinstance(one, ReaderConfiguration) else one.password
+            if password is not None and password.secret.file in taken:
+                self._wrong((*at, index, "password_file"), "is a path that the store itself takes: name another file")
 
     def _subject(self, at: Location, part: IdentityPart) -> x509.Name | None:
         try:

@@ -86,7 +86,9 @@ def of_readers(wanted: Wanted) -> Iterator[str]:
 
 def of_folders(wanted: Wanted) -> Iterator[str]:
     """Yield which folders above the files others may write to: whoever may can put files of their own there."""
-    for folder in (wanted.directory, *wanted.directory.parents):
+    # A folder on the way of the path as it is written, or of where its links lead.
+    real = wanted.directory.resolve()
+    for folder in dict.fromkeys((wanted.directory, *wanted.directory.parents, real, *real.parents)):
         try:
             mode = folder.stat().st_mode
         except OSError:

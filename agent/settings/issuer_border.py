@@ -99,7 +99,14 @@ class IssuerBorder(Ground):
                     at, f"is missing, and {shown(identity)} trusts it: write it, or `trust` and `peer_trust` there"
                 )
                 break
-        return ManualSpec(name, anchors)
+        file, variable = part.password_file, part.password_environment
+        password = None
+        if anchors is not None and (file is not None or variable is not None):
+            password = self._secret(("issuers", name), file, variable, "password")
+        elif file is not None or variable is not None:
+            key = "password_file" if file is not None else "password_environment"
+            self._wrong(("issuers", name, key), "is for `anchors` alone: write them, or leave it out")
+        return ManualSpec(name, anchors, password)
 
     # --- AWS -------------------------------------------------------------------------------
 

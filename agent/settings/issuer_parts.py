@@ -206,7 +206,9 @@ class ManualPart(Part):
     """A CA that only people can ask: `cert-agent csr` prints what it is to sign, `import` takes its answer in."""
 
     type: Literal["manual"]
-    anchors: PathName | None = Field(None, description="PEM file with the CA's root; it may hold several.")
+    anchors: PathName | None = Field(None, description="A file in PEM, PKCS12 or JKS with the CA's root, or several.")
+    password_file: PathName | None = Field(None, description="With `anchors`: the password of their PKCS12 or JKS.")
+    password_environment: str | None = Field(None, description="The variable that holds it, in place of a file.")
 
 
 AnyIssuerPart: TypeAlias = LocalCaPart | AwsPcaPart | VaultPart | ManualPart

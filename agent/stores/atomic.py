@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agent.errors import MaterialError, StoreError
-from agent.net.durable import sync_directory
+from agent.net.durable import sync_directory, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,9 @@ TEMPORARY = ".new-"
 
 UNFINISHED = re.compile(r"\..*\.[0-9a-f]{16}\.tmp")
 """What `net.durable` calls a file until it is whole."""
+
+MOST_PRESERVED = 1000
+"""Different contents of one name that are kept; more than any person lays down by hand."""
 
 LARGEST_FILE = 8 * 1024 * 1024
 """Bytes; no store of ours comes near, and what is larger is not read."""
@@ -98,17 +102,34 @@ def remove_orphans(directory: Path) -> None:
             path.unlink()
 
 
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it that are missing, for others to pass through whatever the umask."""
+    if path.is_dir():
+        return
+    make_folders(path.parent)
+    path.mkdir(mode=0o755, exist_ok=True)
+    path.chmod(0o755)
+
+
 def preserve(path: Path, folder: Path) -> None:
     """Give a file that is about to be replaced a second name in `folder`, once for each content."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    for number in range(1000):
+    for number in range(MOST_PRESERVED):
         name = folder / (path.name if number == 0 else f"{path.name}.{number}")
-        try:
-            os.link(path, name, follow_symlinks=False)
-        except FileExistsError:
-            if name.samefile(path):
-                return
-            continue
-        sync_directory(folder)
-        return
-    raise OSError(errno.EEXIST, "a thousand files of that name are kept already", str(folder))
+        if not os.path.lexists(name):
+            _give_second_name(path, name)
+            sync_directory(folder)
+            return
+        if name.samefile(path) or filecmp.cmp(name, path, shallow=False):
+            return
+    raise OSError(errno.EEXIST, f"{MOST_PRESERVED} files of that name are kept already", str(folder))
+
+
+def _give_second_name(path: Path, name: Path) -> None:
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except OSError as error:
+        # The kernel denies a second name to files of others (fs.protected_hardlinks), and some file systems to all.
+        if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP):
+            raise
+        write_new(name, read_bounded(path), mode=0o600)

@@ -18,6 +18,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import structlog
+
 from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation
 from agent.core.record import Record
 from agent.errors import MaterialError, StoreError
@@ -25,10 +27,11 @@ from agent.net.durable import sync_directory, write_durably
 from agent.net.threads import Arguments, Result, in_thread
 from agent.stores import found as found_files
 from agent.stores import journal, rendering
-from agent.stores.atomic import on_disk, preserve, read_bounded, remove_orphans, replace_link
+from agent.stores.atomic import make_folders, on_disk, read_bounded, remove_orphans, replace_link
 from agent.stores.formats import Material
 from agent.stores.generations import FOLDER, Generations, records
 from agent.stores.passwords import make_missing
+from agent.stores.paths import CURRENT, keep_found, put_links, refuse_strangers
 from agent.stores.pending import PendingFile
 
 if TYPE_CHECKING:
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
     from agent.keystores.material import PrivateKey
     from agent.stores.generations import Found
 
-CURRENT = ".current"
 _TARGET = re.compile(re.escape(FOLDER) + r"/([0-9]{6,12})")
 
 
@@ -67,6 +69,7 @@ class DirectoryStore:
         self._pending = PendingFile(wanted.directory)
         self._layout = rendering.layout(wanted.files)
         self._record: Record | None = None
+        self._may_differ = False  # the notes on disk from `_record`: writing them failed half-way
         self._tidied = read_only
 
     @property
@@ -122,7 +125,7 @@ class DirectoryStore:
 
     async def save(self, record: Record) -> None:
         """Note it durably."""
-        if record != self._record:
+        if record != self._record or self._may_differ:
             await _in_thread(self._save, record)
 
     # --- reading ---------------------------------------------------------------------------
@@ -229,9 +232,13 @@ class DirectoryStore:
         found = found_files.look(self._directory, self._wanted.files)
         if found is None or found.chain != draft.chain:
             raise StoreError("the files that were to be taken over have changed", advice="they are looked at again")
-        edited = {name for name in draft.carry if name in found.truststores}
-        kept = {name: content for name, content in found.files.items() if name not in edited}
-        return self._write(draft, now, found.key, {name: found.files[name] for name in edited}, kept)
+        with on_disk("looking at who reads the files", self._directory):
+            found_files.refuse_to_shut_out(self._directory, self._wanted.files, tuple(found.files))
+        edited = {name: found.files[name] for name in draft.carry if name in found.truststores}
+        # A truststore that lacks an anchor of the draft is rendered: it gains what it is to hold, and loses nothing.
+        lacking = {name for name, anchors in found.truststores.items() if set(anchors) != set(draft.anchors)}
+        kept = {name: content for name, content in found.files.items() if name not in edited.keys() | lacking}
+        return self._write(draft, now, found.key, edited, kept)
 
     def _write(
         self,
@@ -242,7 +249,8 @@ class DirectoryStore:
         found: Mapping[str, bytes] = MappingProxyType({}),
     ) -> tuple[Generation, tuple[FileDamage, ...]]:
         """Write a generation; `carried` are edited truststores, `found` other files that are kept as they are."""
-        make_missing(self._wanted.files)
+        if self._current_number() is None:
+            make_missing(self._wanted.files)  # what stores were made with is not lost for good because it is away
         number = self._next_number()
         material = Material(key, draft.chain, draft.anchors, draft.anchor, self._directory, now)
         files = tuple(
@@ -283,39 +291,32 @@ class DirectoryStore:
             )
         self._refuse_strangers()
         with on_disk("switching", self._directory):
+            names = [file.name for file in found.generation.files]
+            keep_found(self._directory, names)
             replace_link(self._directory / CURRENT, f"{FOLDER}/{self._generations.path(number).name}")
-            self._put_links([file.name for file in found.generation.files])
+            put_links(self._directory, names)
             sync_directory(self._directory)
-        self._generations.prune(number)
+        try:
+            self._generations.prune(number)
+        except StoreError as error:  # the new files are in use; what is left over goes after the next switch
+            structlog.get_logger().warning(error.what, advice=error.advice, identity=self._wanted.name)
 
     def _refuse_strangers(self) -> None:
-        """Refuse links of others that stand where ours have never been; what replaced one of ours is put right."""
-        if self._current_number() is not None:
-            return
-        for name in self._wanted.names:
-            path = self._directory / name
-            if path.is_symlink() and os.readlink(path) != f"{CURRENT}/{name}":  # noqa: PTH115 - the text of the link
-                raise StoreError(
-                    f"{path} is a link to {os.readlink(path)} that the agent has not made",  # noqa: PTH115 - the same
-                    advice="move it away if the agent is to keep that path, or name another file",
-                )
+        """Refuse what stands in the way, before a CA is asked and before anything is written."""
+        number = self._current_number()
+        with on_disk("looking at what stands there", self._directory):
+            refuse_strangers(self._directory, self._wanted.names, self._names_of(number))
+        if number is None:
+            found_files.refuse_locked(self._directory, self._wanted.files)
 
-    def _put_links(self, names: list[str]) -> None:
-        """Make the paths that readers open lead to what is current; what else stands there is kept in `.found`."""
-        for name in names:
-            path, target = self._directory / name, f"{CURRENT}/{name}"
-            if path.is_symlink():
-                if os.readlink(path) == target:  # noqa: PTH115 - the text of the link, not a path
-                    continue
-            elif path.is_dir():
-                raise StoreError(f"{path} is a directory", advice="move it away: a file of the store belongs there")
-            elif path.exists():
-                preserve(path, self._directory / ".found")
-            replace_link(path, target)
-        for entry in self._directory.iterdir():
-            unwanted = entry.is_symlink() and entry.name not in names
-            if unwanted and os.readlink(entry) == f"{CURRENT}/{entry.name}":  # noqa: PTH115 - the text of the link
-                entry.unlink()
+    def _names_of(self, number: int | None) -> frozenset[str]:
+        """Return the names of the files of a generation, where links of ours are or were."""
+        if number is None:
+            return frozenset()
+        try:
+            return frozenset(file.name for file in self._generations.find(number, closely=False).generation.files)
+        except MaterialError:
+            return frozenset(self._wanted.names)  # nobody knows any more, and nothing of ours is to be left behind
 
     def _current_key(self) -> PrivateKey | None:
         number = self._current_number()
@@ -334,7 +335,7 @@ class DirectoryStore:
 
     def _make_directory(self) -> None:
         with on_disk("making the directory", self._directory):
-            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            make_folders(self._directory)
 
     # --- notes -----------------------------------------------------------------------------
 
@@ -355,6 +356,7 @@ class DirectoryStore:
     def _save(self, record: Record) -> None:
         self._make_directory()
         path = self._directory / journal.NAME
+        self._may_differ = True
         with on_disk("writing the notes", path):
             write_durably(path, journal.encode(record), mode=0o600)
-        self._record = record
+        self._record, self._may_differ = record, False

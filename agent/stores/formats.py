@@ -128,7 +128,7 @@ def encode(group: Files, content: Content, material: Material) -> bytes:
         raise TypeError(f"{content} is no file of {group}")
     key = b""
     if content is not Content.CERTIFICATE:
-        password = None if group.password is None else read_secret(group.password.secret)
+        password = read_password(group)
         key = private_key.to_pem(material.key, password, group.encryption)
     return key if content is Content.KEY else key + pem.encode(chain_of(group, material))
 
@@ -162,7 +162,7 @@ def read_identity(
         case PemFiles():
             key = None
             if content is not Content.CERTIFICATE:
-                password = None if group.password is None else read_secret(group.password.secret)
+                password = read_password(group)
                 key = private_key.from_pem(data, password)
             return key, None if content is Content.KEY else pem.decode(data)
         case _:
@@ -238,4 +238,9 @@ def configuration(group: ReaderConfiguration, directory: Path) -> bytes:
 
 
 def _password(group: StoreFiles | None) -> str | None:
-    return None if group is None or group.password is None else read_secret(group.password.secret)
+    return None if group is None else read_password(group)
+
+
+def read_password(group: StoreFiles) -> str | None:
+    """Return the password that guards the group; None where none does. Raise `MaterialError` when it cannot be read."""
+    return None if group.password is None else read_secret(group.password.secret)

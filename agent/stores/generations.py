@@ -14,8 +14,9 @@ from agent.core.files import ReaderConfiguration
 from agent.core.generation import Damage, FileDamage, FileRecord, Generation
 from agent.errors import MaterialError, StoreError
 from agent.net.durable import sync_directory, write_new
-from agent.stores import manifest, rendering
-from agent.stores.atomic import TEMPORARY, on_disk, read_bounded
+from agent.stores import formats, manifest, rendering
+from agent.stores.atomic import TEMPORARY, make_folders, on_disk, read_bounded
+from agent.stores.examined import is_secret
 from agent.stores.formats import Material
 from agent.stores.owner import numbers
 
@@ -110,7 +111,7 @@ class Generations:
             self._make_folder()
             modified = self._unused_instant(generation)
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(mode=0o755)
+            make_folders(temporary)
             try:
                 for file in files:
                     owner = numbers(file.access)
@@ -121,8 +122,12 @@ class Generations:
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
-            sync_directory(self._folder)
-            damages = self._read_back(generation, files, key)
+            try:
+                sync_directory(self._folder)
+                damages = self._read_back(generation, files, key)
+            except BaseException:
+                shutil.rmtree(final, ignore_errors=True)
+                raise
             if not damages:
                 # Just read back: the next look need not read it again.
                 found = Found(generation, key, (), _folder_stamp(final))
@@ -135,7 +140,7 @@ class Generations:
                 f"{self._folder} is a link, and keys would be written to where it leads",
                 advice="remove it: the agent makes a folder there",
             )
-        self._folder.mkdir(mode=0o755, exist_ok=True)
+        make_folders(self._folder)
 
     def _unused_instant(self, generation: Generation) -> int:
         """Return when its files are to be said to have changed, in nanoseconds since 1970: when no others have.
@@ -189,15 +194,25 @@ class Generations:
                 damages.append(self.judge(file.name, content))
         damages += self._locked(contents, {damage.name for damage in damages})
         key = rendering.read_key(self._wanted, contents, public_key=generation.leaf.public_key)
+        if key is None:
+            self._expect_passwords()
         sound = {name: content for name, content in contents.items() if name not in {one.name for one in damages}}
         outdated = (*self._outdated(sound), *self._exposed(path, sound))
         return Found(generation, key, tuple(damages), _folder_stamp(path), outdated)
 
+    def _expect_passwords(self) -> None:
+        """Raise `StoreError` when a password cannot be read: a key that cannot be seen now is no lost key."""
+        for group in rendering.guarded(self._wanted):
+            try:
+                formats.read_password(group)
+            except MaterialError as error:
+                raise StoreError(error.what, advice="put it back: the stores were made with it") from error
+
     def judge(self, name: str, content: bytes) -> FileDamage:
         """Tell a truststore that a person edited from one that is broken, and from any other file."""
-        if not rendering.is_truststore(self._wanted, name):
-            return FileDamage(name, Damage.ALTERED)
         try:
+            if not rendering.is_truststore(self._wanted, name) or is_secret(content):
+                return FileDamage(name, Damage.ALTERED)
             rendering.read_anchors(self._wanted, name, content)
         except MaterialError as error:
             return FileDamage(name, Damage.ALTERED, error.what)

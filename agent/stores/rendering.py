@@ -187,9 +187,20 @@ def access(files: Sequence[Files], name: str) -> Access | None:
     return next((_access(group, content) for group, content in found), None)
 
 
+def access_is_set(files: Sequence[Files], name: str) -> bool:
+    """Return whether the settings say who may read the file."""
+    group, _ = _find(files, name)
+    return (group.access.owner, group.access.group, group.access.mode) != (None, None, None)
+
+
+def stores(files: Sequence[Files]) -> tuple[StoreFiles, ...]:
+    """Return the groups that hold keys, chains and anchors."""
+    return tuple(group for group in files if not isinstance(group, ReaderConfiguration))
+
+
 def guarded(files: Sequence[Files]) -> tuple[StoreFiles, ...]:
     """Return the groups whose files a password guards."""
-    return tuple(group for group in files if not isinstance(group, ReaderConfiguration) and group.password is not None)
+    return tuple(group for group in stores(files) if group.password is not None)
 
 
 def _keys(files: Sequence[Files], contents: Mapping[str, bytes]) -> Iterator[PrivateKey]:

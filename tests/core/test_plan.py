@@ -289,3 +289,29 @@ def test_whatever_is_seen_the_plan_is_sound(seen: Observed) -> None:
             assert seen.served[ADDRESS].fingerprint == current.leaf.fingerprint
         case _:
             pass
+
+
+THIRD = generation(3)
+STALE = replace(PENDING, issued=Issued((EXPIRED, LINK.certificate), NOW))
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [
+        (observed(SECOND, kept=(THIRD, FIRST), pending=ANSWERED), Switch(3)),
+        (observed(SECOND, kept=(FIRST,), pending=replace(ANSWERED, issued=Issued((LEAVES[1],), NOW))), DropPending()),
+        (observed(THIRD, pending=ANSWERED), DropPending()),
+        (observed(SECOND, Record(2, 2, refuted=3), kept=(THIRD,), pending=ANSWERED), DropPending()),
+        (
+            observed(SECOND, Record(2, 2, held_leaf=SECOND.leaf.fingerprint), kept=(THIRD,), pending=ANSWERED),
+            DropPending(),
+        ),
+        (observed(SECOND, kept=(generation(3, EXPIRED),), pending=STALE), DropPending()),
+        (observed(THIRD, Record(3, 3, demanded=True), pending=ANSWERED), DropPending()),
+    ],
+    ids=["written", "older", "current", "refuted", "held", "expired", "demanded"],
+)
+def test_a_pending_leaf_that_is_a_generation_is_switched_to_or_forgotten(seen: Observed, wanted: Action) -> None:
+    """Written and never switched to: it is paid for. Whatever was switched to once, or is not to be, is forgotten."""
+    assert action(seen) == wanted
+    assert not isinstance(decide(seen, WANTED, NOW).action, Issue)

@@ -10,6 +10,7 @@ import pytest
 from agent.core.generation import Adoptable, Cause
 from agent.core.identity import KeyAlgorithm
 from agent.core.schedule import EARLIEST, LATEST
+from agent.errors import AgentError
 from tests.daemon.world import WANTED, World
 from tests.material import NOW, Ca, make_key, make_request
 
@@ -22,8 +23,7 @@ def found(world: World, *, age: timedelta = DAY, request: object = WANTED.reques
     world.store.adoptable = Adoptable(
         ("tls.crt", "tls.key", "ca.crt"),
         (leaf, world.ca.intermediate.certificate),
-        (world.ca.root.certificate,),
-        ("ca.crt",),
+        (("ca.crt", (world.ca.root.certificate,)),),
     )
     return world.store.adoptable
 
@@ -101,7 +101,7 @@ async def test_a_truststore_that_holds_more_is_held() -> None:
     world = World()
     stranger = Ca.root("CN=Stranger").certificate
     adoptable = found(world)
-    world.store.adoptable = replace(adoptable, anchors=(*adoptable.anchors, stranger))
+    world.store.adoptable = replace(adoptable, truststores=(("ca.crt", (*adoptable.anchors, stranger)),))
     await world.keeper.turn()
     assert [file.name for file in world.current.files if file.edited] == ["ca.crt"]
 
@@ -128,3 +128,108 @@ async def test_a_person_may_ask_for_a_new_one_at_once() -> None:
     await world.keeper.renew()
     assert [generation.cause for generation in world.store.generations.values()] == [Cause.ADOPTED, Cause.LEAF]
     assert world.ca.calls == 1
+
+
+async def test_an_adoption_that_never_succeeds_holds_no_renewal_up() -> None:
+    """When the found leaf is due, a new one is asked for, whatever keeps the files from being taken over."""
+    world = World()
+    leaf = found(world).leaf
+    world.store.refuses_to_adopt = "tls.pem is a link that the agent has not made"
+    await world.keeper.turn()
+    assert world.ca.calls == 0
+    assert "has not made" in str(world.status)
+    world.now = leaf.not_after - (leaf.not_after - leaf.not_before) * 0.25
+    await world.keeper.turn()
+    assert world.ca.calls == 1
+    assert world.current.cause is Cause.LEAF
+
+
+async def test_a_person_gets_a_leaf_although_nothing_is_taken_over() -> None:
+    """`renew` does not wait for what fails."""
+    world = World()
+    found(world)
+    world.store.refuses_to_adopt = "tls.pem is a link that the agent has not made"
+    await world.keeper.turn()
+    await world.keeper.renew()
+    assert world.current.cause is Cause.LEAF
+
+
+@pytest.mark.parametrize(("ahead", "calls"), [(timedelta(minutes=2), 0), (timedelta(days=2), 1)])
+async def test_a_clock_that_lags_is_no_reason_to_ask(ahead: timedelta, calls: int) -> None:
+    """Readers use the leaf by now, so two minutes are the clock's fault; two days are not."""
+    world = World()
+    found(world, age=-ahead)
+    await world.keeper.turn()
+    assert world.ca.calls == calls
+
+
+async def test_what_readers_see_comes_before_what_is_kept() -> None:
+    """A copy that a killed adoption left behind is not preferred to newer files that were laid down since."""
+    world = World()
+    await world.keeper.turn()
+    world.store.current = None
+    leaf = found(world).leaf
+    await world.keeper.turn()
+    assert world.current.leaf == leaf
+    assert world.current.cause is Cause.ADOPTED
+
+
+async def test_only_a_truststore_that_holds_more_is_held() -> None:
+    """Each is compared on its own with the sources."""
+    world = World()
+    adoptable = found(world)
+    stranger = Ca.root("CN=Stranger").certificate
+    root = world.ca.root.certificate
+    world.store.adoptable = replace(adoptable, truststores=(("ca.crt", (root,)), ("tls.crt", (stranger,))))
+    await world.keeper.turn()
+    assert [file.name for file in world.current.files if file.edited] == ["tls.crt"]
+    assert world.current.anchors == (root,)
+
+
+async def test_what_the_sources_cannot_tell_is_taken_from_the_truststores() -> None:
+    """A host whose source of trust is away keeps the anchors that it has."""
+    world = World()
+    adoptable = found(world)
+    world.ca.anchor_trouble = "connection refused"
+    await world.keeper.turn()
+    assert world.current.anchors == adoptable.anchors
+    assert world.current.issued_at == adoptable.leaf.not_before
+
+
+async def test_the_remarks_on_what_was_found_are_kept() -> None:
+    """They are told as long as that leaf is in use."""
+    world = World()
+    world.store.adoptable = replace(found(world), remarks=("keystore.jks holds 2 entries",))
+    await world.keeper.turn()
+    assert "holds 2 entries" in str(world.status)
+
+
+async def test_a_roll_back_to_another_identity_is_refused() -> None:
+    """It would be replaced at once, and the answer would be a lie."""
+    world = World()
+    found(world, request=make_request("CN=kafka1.example.com,OU=Brokers,O=Old"))
+    await world.keeper.turn()
+    with pytest.raises(AgentError, match="of another identity") as caught:
+        await world.keeper.roll_back(1)
+    assert "put the settings back" in caught.value.diagnosis()
+    assert world.current.number == 2
+
+
+async def test_a_generation_that_was_never_switched_to_is_not_paid_for_again() -> None:
+    """A kill between writing and switching: the next process switches, and asks nobody."""
+    world = World()
+    await world.keeper.turn()
+    first = world.current
+    world.store.fails_to_switch = 1
+    with pytest.raises(RuntimeError, match="killed"):
+        await world.keeper.renew()
+    staged = max(world.store.generations)
+    assert world.store.pending is not None
+    assert world.current == first
+    world.restart()
+    world.now += timedelta(minutes=5)
+    await world.keeper.turn()
+    assert world.current.number == staged
+    assert world.ca.calls == 2
+    assert world.store.pending is None
+    assert not world.store.record.demanded

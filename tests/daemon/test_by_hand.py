@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from agent.core.generation import Issued, Order
+from agent.core.identity import Usage
 from agent.core.record import Record
 from agent.errors import AgentError, IssuerRefusedError, StoreError
 from tests.daemon.world import WANTED, World
@@ -204,6 +205,65 @@ async def test_a_wrong_answer_is_refused_and_changes_nothing(
     assert world.current.number == 1
     await world.keeper.take_in(answer(world))
     assert world.current.number == 2
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "with other findings"])
+async def test_a_chain_that_breaks_off_is_mended_by_the_missing_ca_and_not_by_trust(
+    world: World, *, others: bool
+) -> None:
+    """Whoever is told that the peers should trust more widens their trust for a file that was forgotten."""
+    request = make_request(dns=("kafka2",)) if others else None
+    leaf = sign(world, request=request)
+    for brought in ([leaf], [world.ca.root.certificate, leaf]):
+        with pytest.raises(AgentError, match="peer trust") as caught:
+            await world.keeper.take_in(brought)
+        rest = "; the rest is mended by a new leaf" if others else ""
+        assert caught.value.advice.startswith(f"bring the certificate of CN=Test Intermediate too{rest}; the pending")
+        assert "trust" not in caught.value.advice
+
+
+async def test_the_ca_that_is_missing_may_be_far_up_and_of_any_name(world: World) -> None:
+    """It is the issuer of the last that was brought; its name commands no terminal."""
+    upper = world.ca.root.intermediate("CN=Upper\u001b[2J")
+    lower = upper.intermediate("CN=Lower")
+    with pytest.raises(AgentError, match="peer trust") as caught:
+        await world.keeper.take_in([sign(world, lower), lower.certificate])
+    assert "bring the certificate of CN=Upper\ufffd[2J too" in caught.value.advice
+    await world.keeper.take_in([sign(world, lower), lower.certificate, upper.certificate])
+    assert world.current.number == 2
+
+
+def whole_of_a_stranger(world: World) -> tuple[Certificate, ...]:
+    """Return what lacks nothing but the trust of the peers."""
+    stranger = Ca.root("CN=Stranger")
+    return sign(world, stranger), stranger.certificate
+
+
+def by_the_roots_namesake(world: World) -> tuple[Certificate, ...]:
+    """Return a leaf whose issuer bears the name of an anchor, with another key."""
+    return (sign(world, Ca.root(world.ca.root.certificate.subject.rfc4514_string())),)
+
+
+def self_signed(world: World) -> tuple[Certificate, ...]:
+    """Return a leaf that its own key has signed."""
+    one = pending(world)
+    return (sign(world, Ca.root(one.request.subject.rfc4514_string(), key=world.keys[one.token])),)
+
+
+def for_other_usages(world: World) -> tuple[Certificate, ...]:
+    """Return a leaf without its intermediate, which would be of no use to it."""
+    return (sign(world, request=replace(pending(world).request, usages=frozenset({Usage.CLIENT}))),)
+
+
+@pytest.mark.parametrize("make", [whole_of_a_stranger, by_the_roots_namesake, self_signed, for_other_usages])
+async def test_nothing_is_to_be_brought_that_would_not_help(
+    world: World, make: Callable[[World], tuple[Certificate, ...]]
+) -> None:
+    """Where the chain is whole, or fails for another reason, no certificate is asked for."""
+    with pytest.raises(AgentError, match="peer trust") as caught:
+        await world.keeper.take_in(make(world))
+    assert caught.value.advice.startswith("mended by ")
+    assert "anchors that the peers are configured to trust" in caught.value.advice
 
 
 async def test_all_findings_are_told_at_once(world: World) -> None:
@@ -410,16 +470,13 @@ async def test_a_leaf_in_use_that_is_brought_again_answers_the_demand(world: Wor
     assert world.status.concerns == ()
 
 
-async def test_a_reused_key_takes_its_next_leaf_and_not_the_one_in_use(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reused_key_takes_its_next_leaf_and_not_the_one_in_use(world: World) -> None:
     """With one key for all leaves the key alone tells nothing."""
     await world.keeper.take_in(answer(world))
-    old, token = world.current.leaf, "again"
-    key = next(key for key in world.keys.values() if Ca.root(key=key).certificate.public_key == old.public_key)
-    world.keys[token] = key
+    old = world.current.leaf
+    world.restart(replace(WANTED, reuse_key=True))
     await world.keeper.csr()
-    monkeypatch.setattr(world.store, "pending", replace(pending(world), token=token, public_key=old.public_key))
+    assert pending(world).public_key == old.public_key
     assert "in use already" in await world.keeper.take_in([old])
     assert pending(world).issued is None
     world.now += DAY

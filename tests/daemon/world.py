@@ -43,6 +43,11 @@ WANTED = Wanted(
     host="kafka1",
 )
 
+def public_key_of(key: PrivateKey) -> bytes:
+    """Return the public key as a certificate holds it."""
+    return Ca.root(key=key).certificate.public_key
+
+
 Answer = Callable[["Pending", "PrivateKey"], "tuple[Certificate, ...]"]
 
 
@@ -130,6 +135,8 @@ class MemoryStore:
     full: str = ""
     lost_key: bool = False
     adoptable: Adoptable | None = None
+    refuses_to_adopt: str = ""
+    fails_to_switch: int = 0
     numbers: count[int] = field(default_factory=lambda: count(1))
     saves: int = 0
 
@@ -144,14 +151,15 @@ class MemoryStore:
         return Disk(current, key, self.damages, tuple(kept), self.pending, adoptable=adoptable)
 
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
-        """Make a key; the same pending is taken up again."""
+        """Make a key, or take that of the current generation; the same pending is taken up again."""
         self._writes()
-        assert not reuse_key
         before = self.pending
         if before is None or before.issued or before.issuer != issuer or not before.request.same_identity(request):
             token = f"token-{len(self.world.keys)}"
-            self.world.keys[token] = key = make_key(request.key)
-            public = Ca.root(key=key).certificate.public_key
+            public = self.public.get(self.current) if reuse_key and self.current is not None else None
+            of_current = (key for key in self.world.keys.values() if public_key_of(key) == public)
+            self.world.keys[token] = key = next(of_current, None) or make_key(request.key)
+            public = public_key_of(key)
             self.pending = Pending(request, issuer, token, now, public, csr=b"")
         assert self.pending is not None
         return self.pending
@@ -198,12 +206,17 @@ class MemoryStore:
     async def adopt(self, draft: Draft, *, now: datetime) -> tuple[Generation, tuple[FileDamage, ...]]:
         """Make a generation of what stands there."""
         assert self.adoptable is not None
+        if self.refuses_to_adopt:
+            raise StoreError(self.refuses_to_adopt)
         return await self.stage(draft, now=now)
 
     async def switch(self, number: int) -> None:
         """Make it current; the last three are kept."""
         self._writes()
         assert number in self.generations
+        if self.fails_to_switch:
+            self.fails_to_switch -= 1
+            raise RuntimeError("killed")
         self.current, self.damages, self.lost_key = number, (), False
         self.world.switches.append(number)
         for old in sorted(self.generations)[:-3]:

@@ -7,17 +7,36 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, pkcs12
-from cryptography.x509.verification import PolicyBuilder, Store
+
+NAP = 0.003
+"""Seconds between two looks: readers leave the writer a part of a small machine."""
+
+KEPT = 3
+"""Switches until a generation is removed that was current."""
+
+
+class StraddledError(Exception):
+    """Two files that were opened at two moments are of two generations, each of them whole."""
+
+
+class OvertakenError(Exception):
+    """The reader held a generation for longer than three renewals took; it is to resolve `.current` again."""
 
 
 def read_split(directory: Path, _password: bytes) -> bytes:
     """Resolve `.current` once, then open key and certificate there; return the serial as bytes."""
     there = (directory / ".current").resolve(strict=True)
-    return _pair((there / "tls.key").read_bytes(), (there / "tls.crt").read_bytes())
+    try:
+        return _pair((there / "tls.key").read_bytes(), (there / "tls.crt").read_bytes())
+    except FileNotFoundError:
+        if int((directory / ".current").resolve(strict=True).name) - int(there.name) < KEPT:
+            raise
+        raise OvertakenError from None
 
 
 def read_combined(directory: Path, _password: bytes) -> bytes:
@@ -40,8 +59,22 @@ def read_trusted(directory: Path, _password: bytes) -> bytes:
     """Open the combined file and the truststore: any leaf is trusted by any anchors."""
     anchors = x509.load_pem_x509_certificates((directory / "ca.crt").read_bytes())
     leaf, *others = x509.load_pem_x509_certificates((directory / "tls.pem").read_bytes())
-    PolicyBuilder().store(Store(anchors)).build_client_verifier().verify(leaf, others)
+    leaf.verify_directly_issued_by(others[0])
+    assert any(others[-1].issuer == anchor.subject for anchor in anchors), "no anchor has issued it"
+    for anchor in anchors:
+        if others[-1].issuer == anchor.subject:
+            others[-1].verify_directly_issued_by(anchor)
     return leaf.serial_number.to_bytes(21)
+
+
+def read_two_moments(directory: Path, _password: bytes) -> bytes:
+    """Open key and certificate at their own paths; raise `StraddledError` when a switch fell between the two."""
+    key, chain = (directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes()
+    private, certificates = load_pem_private_key(key, None), x509.load_pem_x509_certificates(chain)
+    assert len(certificates) == 2, "the chain is not whole"
+    if _public(private) != _public(certificates[0]):
+        raise StraddledError
+    return certificates[0].serial_number.to_bytes(21)
 
 
 def _pair(key: bytes, chain: bytes) -> bytes:
@@ -57,20 +90,29 @@ def _public(holder: object) -> bytes:
 
 
 READERS = {"split": read_split, "combined": read_combined, "pkcs12": read_pkcs12, "trusted": read_trusted}
+"""Those that never see two generations."""
+
+ALL_READERS = READERS | {"two_moments": read_two_moments}
 
 
 def main() -> None:
     """Loop until the stop file is there."""
-    read, directory = READERS[sys.argv[1]], Path(sys.argv[2])
+    read, directory = ALL_READERS[sys.argv[1]], Path(sys.argv[2])
     password, stop = Path(sys.argv[3]).read_bytes(), Path(sys.argv[4])
-    looks, troubles, seen = 0, [], set()
+    looks, straddles, overtaken, troubles, seen = 0, 0, 0, [], set()
     while not stop.exists():
         looks += 1
         try:
             seen.add(read(directory, password))
+        except StraddledError:
+            straddles += 1
+        except OvertakenError:
+            overtaken += 1
         except Exception as error:  # noqa: BLE001 - whatever a reader meets is a failure of the writer
             troubles.append(f"{type(error).__name__}: {error}")
-    json.dump({"looks": looks, "leaves": len(seen), "troubles": troubles[:10], "count": len(troubles)}, sys.stdout)
+        time.sleep(NAP)
+    told = {"looks": looks, "leaves": len(seen), "straddles": straddles, "overtaken": overtaken}
+    json.dump(told | {"count": len(troubles), "troubles": troubles[:10]}, sys.stdout)
 
 
 if __name__ == "__main__":

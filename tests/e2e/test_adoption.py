@@ -40,6 +40,7 @@ def make_files(host: Host, elsewhere: Elsewhere) -> None:
     names = ["-subj", "/O=MyOrg/OU=Brokers/CN=kafka1.example.com", "-addext", f"subjectAltName={SANS}"]
     csr = elsewhere.openssl("req", *key, "-new", *names, "-addext", USAGES)
     (folder / "tls.crt").write_text(elsewhere.sign(csr) + elsewhere.text("between.crt"))
+    (folder / "tls.pem").touch(mode=0o600)
     (folder / "tls.pem").write_text((folder / "tls.key").read_text() + (folder / "tls.crt").read_text())
     chain = ["-certfile", str(elsewhere.folder / "root.crt"), "-name", "broker-2019"]
     stores = ["-out", str(folder / "keystore.p12"), "-passout", f"file:{host.folder / 'password'}"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.net.durable import write_durably, write_new
+from agent.net.durable import write_durably, write_new, write_once
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -104,3 +104,32 @@ def test_write_durably_is_never_seen_half(tmp_path: Path) -> None:
     reader.join()
     assert torn == []
     assert reads > 0
+
+
+def test_write_once_leaves_what_is_there(tmp_path: Path) -> None:
+    """Whoever is first has made it for both, whole, and nothing is left beside it."""
+    path = tmp_path / "password"
+    write_once(path, b"first", mode=0o400)
+    write_once(path, b"second", mode=0o400)
+    assert path.read_bytes() == b"first"
+    assert path.stat().st_mode & 0o777 == 0o400
+    assert [one.name for one in tmp_path.iterdir()] == ["password"]
+
+
+def test_write_once_removes_what_a_killed_try_has_left(tmp_path: Path) -> None:
+    """A password that nobody uses does not stay; one that somebody may be writing this minute does."""
+    old, young = tmp_path / f".password.{'a' * 16}.tmp", tmp_path / f".password.{'b' * 16}.tmp"
+    for one in (old, young, tmp_path / f".other.{'a' * 16}.tmp"):
+        one.write_bytes(b"left")
+    os.utime(old, (0, 0))
+    os.utime(tmp_path / f".other.{'a' * 16}.tmp", (0, 0))
+    write_once(tmp_path / "password", b"secret", mode=0o400)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        f".other.{'a' * 16}.tmp", f".password.{'b' * 16}.tmp", "password",
+    ]  # fmt: skip
+
+
+def test_write_once_tells_what_the_disk_refuses(tmp_path: Path) -> None:
+    """A folder that is not there is the caller's to tell of."""
+    with pytest.raises(FileNotFoundError):
+        write_once(tmp_path / "nowhere" / "password", b"secret", mode=0o400)

@@ -167,6 +167,11 @@ MISTAKES: list[tuple[list[dict[str, Any]], str, str]] = [
         "write `password_file`",
     ),
     ([PKCS12 | {"password_file": "odd"}, {"format": "spring", "file": "x"}], f"{F}[1]", "a password without ${"),
+    (
+        [PKCS12 | {"password_file": "ssl/keystore.p12", "make_password": True}],
+        f"{F}[0].password_file",
+        "the store itself takes",
+    ),
     ([PKCS12 | {"reader": "no-such-user"}], f"{F}[0].reader", "write one that it knows"),
     ([PKCS12 | {"encryption": "none"}], f"{F}[0].encryption", "strong, compatible"),
     ([PKCS12, {"format": "pem", "truststore": "ca.crt", "password_file": "password"}], f"{F}[1]", "leave the password"),
@@ -177,6 +182,7 @@ MISTAKES: list[tuple[list[dict[str, Any]], str, str]] = [
 @pytest.mark.parametrize(("parts", "key", "what"), MISTAKES, ids=[what for _, _, what in MISTAKES])
 def test_a_mistake_is_told_where_it_stands(host: Host, parts: list[dict[str, Any]], key: str, what: str) -> None:
     """With its key, and what to write."""
+    (host.folder / "ssl").mkdir()
     (host.folder / "odd").write_text("expand-${HOME}")
     told = host.mistakes(changed((F, parts)))
     assert [mistake.key for mistake in told] == [key], told
@@ -255,6 +261,14 @@ def test_a_folder_that_others_may_write_to_is_told(host: Host) -> None:
         assert "writable by everybody" not in advice(host, PKCS12)
     finally:
         above.chmod(mode)
+
+
+def test_a_folder_behind_a_link_is_looked_at_too(host: Host) -> None:
+    """Where the directory is a link, whoever may write above its target may put another in its place."""
+    (host.folder / "open" / "real").mkdir(parents=True)
+    (host.folder / "open").chmod(0o777)
+    (host.folder / "ssl").symlink_to("open/real")
+    assert f"{host.folder / 'open'} is writable by everybody" in advice(host, PKCS12)
 
 
 def test_a_password_of_a_key_that_everybody_may_read_is_told(host: Host) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.files import JksFiles, PemFiles, Pkcs12Files, StorePassword
-from agent.core.generation import Cause, Draft
+from agent.core.files import Access, JksFiles, PemFiles, Pkcs12Files, StorePassword
+from agent.core.generation import Cause, Damage, Draft
 from agent.core.secret import Secret
 from agent.errors import StoreError
 from agent.keystores import jks, pem, pkcs12, private_key
@@ -19,7 +22,9 @@ from tests.stores.shelf import NAMES, OTHER_ROOT, ROOT, Shelf
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from agent.core.certificate import Certificate
     from agent.core.generation import Adoptable, Generation
+    from agent.keystores.material import PrivateKey
 
 
 @pytest.fixture
@@ -45,8 +50,16 @@ def put(shelf: Shelf, *, root_in_chain: bool = False) -> dict[str, bytes]:
         "truststore.p12": pkcs12.truststore((ROOT.certificate,), "changeit"),
     }
     for name, content in files.items():
-        (shelf.directory / name).write_bytes(content)
+        lay(shelf, name, content)
     return files
+
+
+def lay(shelf: Shelf, name: str, content: bytes, mode: int | None = None) -> None:
+    """Put a file there; one with a key is its owner's alone unless told otherwise."""
+    path = shelf.directory / name
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode if mode is not None else 0o644 if name in {"tls.crt", "ca.crt", "truststore.p12"} else 0o600)
 
 
 async def adoptable(shelf: Shelf) -> Adoptable:
@@ -111,7 +124,7 @@ async def test_the_leaf_that_lasts_longest_counts(shelf: Shelf) -> None:
     link, key = ROOT.intermediate(), make_key()
     newer = link.leaf(make_request(), key, not_after=NOW + shelf.wanted.request.lifetime * 2)
     keystore = pkcs12.keystore(key, (newer, link.certificate), "kafka", "changeit")
-    (shelf.directory / "keystore.p12").write_bytes(keystore)
+    lay(shelf, "keystore.p12", keystore)
     assert (await adopt(shelf)).leaf == newer
 
 
@@ -147,12 +160,104 @@ async def test_garbage_is_nothing_to_take_over(shelf: Shelf, content: bytes) -> 
     assert (shelf.directory / ".found" / "tls.pem").read_bytes() == content
 
 
-async def test_another_password_opens_nothing(shelf: Shelf) -> None:
-    """A keystore whose password the settings do not know is preserved, no more."""
+@pytest.mark.parametrize("name", ["keystore.p12", "truststore.p12"])
+async def test_a_store_of_another_password_is_refused_before_a_ca_is_asked(shelf: Shelf, name: str) -> None:
+    """Its reader knows a password that the settings do not, and would not open what took its place."""
     key = make_key()
     leaf = ROOT.leaf(make_request(), key)
-    (shelf.directory / "keystore.p12").write_bytes(pkcs12.keystore(key, (leaf,), "kafka", "another-one"))
+    store = pkcs12.keystore(key, (leaf,), "kafka", "another-one") if name == "keystore.p12" else None
+    lay(shelf, name, store or pkcs12.truststore((ROOT.certificate,), "another-one"))
     assert (await shelf.store.read()).adoptable is None
+    with pytest.raises(StoreError, match="does not open with the password"):
+        await shelf.issue()
+
+
+@pytest.mark.parametrize("role", ["tls.crt", "ca.crt", "truststore.p12"])
+async def test_a_key_that_lies_where_everybody_reads_is_not_kept_there(shelf: Shelf, role: str) -> None:
+    """A combined PEM under the certificate's name, a keystore copied as truststore: rendered, and preserved."""
+    files = put(shelf)
+    secret = files["keystore.p12"] if role == "truststore.p12" else files["tls.pem"]
+    if role == "ca.crt":
+        secret += pem.encode((ROOT.certificate,))
+    lay(shelf, role, secret, 0o600)
+    await adopt(shelf)
+    content = (shelf.directory / role).read_bytes()
+    assert content != secret
+    assert b"PRIVATE KEY" not in content
+    assert (shelf.directory / ".found" / role).read_bytes() == secret
+    assert (shelf.directory / ".found").stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_key_that_lies_in_an_edited_truststore_is_not_held(shelf: Shelf) -> None:
+    """It would be written where everybody reads."""
+    await shelf.renew()
+    path = shelf.directory / ".current" / "ca.crt"
+    path.chmod(0o644)
+    path.write_bytes((shelf.directory / "tls.pem").read_bytes())
+    assert [damage.damage for damage in (await shelf.store.read()).damages] == [Damage.ALTERED]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of others")
+@pytest.mark.parametrize(("owner", "group", "mode"), [(1, 0, 0o400), (0, 1, 0o640), (0, 0, 0o644), (65534, 1, 0o600)])
+async def test_nobody_is_shut_out_by_a_taking_over(shelf: Shelf, owner: int, group: int, mode: int) -> None:
+    """Who reads the key now could not read 0400 of root: the settings have to say who may."""
+    put(shelf)
+    (shelf.directory / "tls.key").chmod(mode)
+    os.chown(shelf.directory / "tls.key", owner, group)
+    with pytest.raises(StoreError, match="would be 0400") as caught:
+        await adopt(shelf)
+    assert "say who reads it" in caught.value.diagnosis()
+    assert not (shelf.directory / ".current").exists()
+    told = replace(shelf.wanted, files=tuple(replace(one, access=Access(mode=0o400)) for one in shelf.wanted.files))
+    shelf.restart(wanted=told)
+    await adopt(shelf)
+
+
+async def test_a_key_in_the_clear_is_not_kept_where_a_password_is_set(shelf: Shelf) -> None:
+    """What the settings want encrypted is encrypted from the first generation on."""
+    put(shelf)
+    guarded = PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt", StorePassword(Secret(shelf.password)))
+    shelf.restart(wanted=replace(shelf.wanted, files=(guarded,)))
+    await adopt(shelf)
+    for name in ("tls.key", "tls.pem"):
+        content = (shelf.directory / name).read_bytes()
+        assert b"ENCRYPTED PRIVATE KEY" in content
+        assert private_key.from_pem(content, "changeit")
+
+
+async def test_a_truststore_that_lacks_an_anchor_gains_it(shelf: Shelf) -> None:
+    """One that holds less than the sources is rendered: it loses nothing."""
+    put(shelf)
+    found = await adoptable(shelf)
+    anchors = (ROOT.certificate, OTHER_ROOT.certificate)
+    draft = Draft(Cause.ADOPTED, shelf.wanted.request, "", found.chain, anchors, found.leaf.not_before)
+    generation, damages = await shelf.store.adopt(draft, now=NOW)
+    assert damages == ()
+    await shelf.store.switch(generation.number)
+    assert pem.decode((shelf.directory / "ca.crt").read_bytes()) == anchors
+    assert not any(file.edited for file in generation.files)
+
+
+async def test_a_keystore_of_several_entries_is_told_of(shelf: Shelf) -> None:
+    """A broker that runs compares the number of entries, and ours have one."""
+    put(shelf)
+    assert (await adoptable(shelf)).remarks == ()
+    key = make_key()
+    leaf = ROOT.leaf(make_request(), key)
+    lay(shelf, "kafka.jks", two_entries(key, leaf))
+    shelf.restart(wanted=replace(shelf.wanted, files=(JksFiles(StorePassword(Secret(shelf.password)), "kafka.jks"),)))
+    (remark,) = (await adoptable(shelf)).remarks
+    assert "kafka.jks holds 2 entries" in remark
+    assert "until it is restarted" in remark
+
+
+def two_entries(key: PrivateKey, leaf: Certificate) -> bytes:
+    """Return a keystore with the CA's certificate beside the key, as Kafka's own guide makes it."""
+    own = jks.keystore(key, (leaf,), "kafka1", "changeit", now=NOW)[:-20]
+    trusted = jks.truststore((ROOT.certificate,), "changeit", now=NOW)[12:-20]
+    both = own[:8] + (2).to_bytes(4) + own[12:] + trusted
+    password = "changeit".encode("utf-16-be")
+    return both + hashlib.sha1(password + b"Mighty Aphrodite" + both, usedforsecurity=False).digest()
 
 
 async def test_files_that_change_meanwhile_are_looked_at_again(shelf: Shelf) -> None:
@@ -167,13 +272,37 @@ async def test_files_that_change_meanwhile_are_looked_at_again(shelf: Shelf) -> 
 
 @pytest.mark.parametrize("target", ["/etc/letsencrypt/live/kafka/fullchain.pem", "elsewhere"])
 async def test_a_strangers_link_is_refused_before_a_ca_is_asked(shelf: Shelf, target: str) -> None:
-    """Somebody else keeps that path: the agent says so and leaves it."""
+    """Somebody else keeps that path: the agent says so and leaves it; nor does it switch over its head."""
     (shelf.directory / "tls.pem").symlink_to(target)
     await shelf.store.read()
     with pytest.raises(StoreError, match="has not made") as caught:
         await shelf.issue()
     assert "move it away" in caught.value.diagnosis()
     assert str((shelf.directory / "tls.pem").readlink()) == target
+
+
+async def test_a_strangers_link_at_a_new_name_is_refused_too(shelf: Shelf) -> None:
+    """An identity that has a generation is told to write another file, where somebody else has a link."""
+    await shelf.renew()
+    (shelf.directory / "other.pem").symlink_to("/etc/hosts")
+    shelf.restart(wanted=replace(shelf.wanted, files=(*shelf.wanted.files, PemFiles(combined="other.pem"))))
+    with pytest.raises(StoreError, match="has not made"):
+        await shelf.issue()
+    with pytest.raises(StoreError, match="has not made"):
+        await shelf.publish(Cause.FILES)
+    assert str((shelf.directory / "other.pem").readlink()) == "/etc/hosts"
+
+
+@pytest.mark.parametrize("name", [".current", ".found", "tls.pem"])
+async def test_what_stands_in_the_way_is_told_before_a_ca_is_asked(shelf: Shelf, name: str) -> None:
+    """A directory where a link belongs, a link where a folder does: nothing is removed behind anybody's back."""
+    if name == ".found":
+        (shelf.directory / name).symlink_to("/tmp")  # noqa: S108 - nothing is written there
+    else:
+        (shelf.directory / name).mkdir()
+    with pytest.raises(StoreError, match="is a directory" if name == "tls.pem" else "is not what the agent has made"):
+        await shelf.issue()
+    assert not (shelf.directory / ".pending").exists()
 
 
 async def test_a_link_in_the_place_of_the_generations_is_refused(shelf: Shelf, tmp_path: Path) -> None:
@@ -209,12 +338,47 @@ async def test_a_reader_never_misses_a_file_while_it_is_taken_over(shelf: Shelf)
     assert troubles == []
 
 
+async def test_a_file_that_cannot_have_a_second_name_is_copied(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel denies it to files of others (fs.protected_hardlinks); the copy is for nobody else to read."""
+    (shelf.directory / "tls.pem").write_text("theirs")
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", denied)
+    await shelf.renew()
+    assert (shelf.directory / ".found" / "tls.pem").read_text() == "theirs"
+    assert (shelf.directory / ".found" / "tls.pem").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_same_content_is_preserved_once(shelf: Shelf) -> None:
+    """Whatever lays the same file down again and again fills no folder."""
+    await shelf.renew()
+    for _ in range(5):
+        (shelf.directory / "tls.crt").unlink()
+        (shelf.directory / "tls.crt").write_text("laid down by a tool")
+        await shelf.store.switch(1)
+    assert [path.name for path in (shelf.directory / ".found").iterdir()] == ["tls.crt"]
+
+
+async def test_others_can_pass_through_whatever_the_umask(shelf: Shelf) -> None:
+    """A unit's umask of 077 keeps nobody from files whose mode lets them in."""
+    shelf.directory.rmdir()
+    before = os.umask(0o077)
+    try:
+        await shelf.renew()
+    finally:
+        os.umask(before)
+    folders = (shelf.directory, shelf.directory / ".generations", (shelf.directory / ".current").resolve())
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o755] * 3
+
+
 async def test_a_jks_keystore_is_taken_over(shelf: Shelf) -> None:
     """What keytool made for years is read with the password that the settings name."""
     link, key = ROOT.intermediate(), make_key()
     leaf = link.leaf(make_request(), key)
     content = jks.keystore(key, (leaf, link.certificate, ROOT.certificate), "kafka1", "changeit", now=NOW)
-    (shelf.directory / "kafka.jks").write_bytes(content)
+    lay(shelf, "kafka.jks", content)
     password = StorePassword(Secret(shelf.password))
     wanted = replace(
         shelf.wanted,

@@ -293,11 +293,12 @@ async def test_plain_files_of_an_earlier_life_are_preserved(shelf: Shelf) -> Non
 
 
 async def test_a_directory_in_the_place_of_a_file_is_told(shelf: Shelf) -> None:
-    """It is not removed behind anybody's back."""
-    (shelf.directory / "tls.pem").mkdir(parents=True)
+    """It is not removed behind anybody's back, and nothing is switched half-way."""
     generation, _ = await shelf.stage()
+    (shelf.directory / "tls.pem").mkdir()
     with pytest.raises(StoreError, match="is a directory"):
         await shelf.store.switch(generation.number)
+    assert not (shelf.directory / ".current").is_symlink()
 
 
 async def test_a_link_that_is_no_longer_wanted_goes(shelf: Shelf) -> None:

@@ -1,22 +1,15 @@
-"""What a kill, a full disk, a lack of rights and a missing fsync do to a store."""
+"""In which order a store syncs, and sets modes; what kills, power cuts and faults do to it, tests/breaking tells."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import random
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from agent.errors import StoreError
-from agent.keystores import pem, pkcs12, private_key
-from tests.stores.shelf import Shelf
 from tests.tools import need
 
 ROOT = Path(__file__).parents[2]
@@ -39,66 +32,6 @@ def start(folder: Path, renewals: int, *before: str) -> subprocess.Popen[bytes]:
     """Start a process that renews and renews."""
     command = [*before, sys.executable, "-c", RENEW_FOR_EVER, str(folder), str(renewals)]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
-
-
-@pytest.mark.slow
-async def test_a_kill_at_any_moment_leaves_one_whole_generation(tmp_path: Path) -> None:
-    """Killed two dozen times, readers find files that belong together, and the next process goes on."""
-    shelf = Shelf(tmp_path)
-    await shelf.renew()
-    chance = random.Random(3)  # noqa: S311 - which moment is hit decides no secret
-    for _ in range(24):
-        process = start(tmp_path, 1000)
-        await asyncio.sleep(0.35 + chance.uniform(0.0, 0.12))
-        process.kill()
-        _, errors = await asyncio.to_thread(process.communicate)
-        assert process.returncode == -signal.SIGKILL, errors
-        there = (shelf.directory / ".current").resolve()
-        key = private_key.from_pem((there / "tls.key").read_bytes())
-        chain = pem.decode((there / "tls.crt").read_bytes())
-        assert private_key.public_der(key) == chain[0].public_key
-        assert pem.decode((shelf.directory / "tls.pem").read_bytes()) == chain
-        assert pkcs12.read_keystore((shelf.directory / "keystore.p12").read_bytes(), "changeit")[1] == chain
-        disk = await shelf.restart().read()
-        assert disk.current is not None
-        assert disk.damages == ()
-        assert not [name for name in shelf.listing() if ".new-" in name or name.endswith(".tmp")]
-
-
-def fill(path: Path) -> None:
-    """Write until there is no space left."""
-    with path.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
-        while stream.write(b"\0" * 4096):
-            pass
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-async def test_a_disk_that_is_full_or_read_only_leaves_what_is_current(tmp_path: Path) -> None:
-    """ENOSPC and EROFS are told with advice, nothing half written stays, and with room again it goes on."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", str(disk)], check=True)  # noqa: ASYNC221
-    try:
-        shelf = Shelf(disk)
-        first = await shelf.renew()
-        filler = disk / "filler"
-        fill(filler)
-        with pytest.raises(StoreError) as caught:
-            await shelf.renew()
-        assert "space" in caught.value.diagnosis()
-        assert shelf.leaf() == first.leaf
-        assert not [name for name in shelf.listing() if ".new-" in name or name.endswith(".tmp")]
-        filler.unlink()
-        second = await shelf.renew()
-        assert shelf.leaf() == second.leaf
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)  # noqa: ASYNC221
-        with pytest.raises(StoreError) as caught:
-            await shelf.renew()
-        assert "mount it writable" in caught.value.diagnosis()
-        assert shelf.leaf() == second.leaf
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)  # noqa: ASYNC221
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from dataclasses import replace
@@ -22,7 +23,7 @@ from agent.core.files import (
 )
 from agent.core.generation import Cause, Damage
 from agent.core.secret import Secret
-from agent.errors import MaterialError
+from agent.errors import MaterialError, StoreError
 from agent.keystores import jks, pem, pkcs12, private_key
 from agent.stores import rendering
 from agent.stores.formats import Material
@@ -239,6 +240,35 @@ async def test_a_missing_password_is_not_made_unasked(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="nowhere"):
         await shelf.renew()
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("make", [False, True])
+async def test_a_password_that_is_away_is_no_lost_key(tmp_path: Path, *, make: bool) -> None:
+    """While it cannot be read nothing is decided, and no other is made: the stores were made with it."""
+    shelf = shelf_of(tmp_path, Pkcs12Files(StorePassword(Secret(tmp_path / "password"), make=make), "keystore.p12"))
+    generation = await shelf.renew()
+    (tmp_path / "password").rename(tmp_path / "away")
+    for store in (shelf.store, shelf.restart()):
+        with pytest.raises(StoreError, match="cannot read") as caught:
+            await store.read()
+        assert "put it back" in caught.value.diagnosis()
+    assert not (tmp_path / "password").exists()
+    (tmp_path / "away").rename(tmp_path / "password")
+    disk = await shelf.restart().read()
+    assert disk.key == generation.leaf.public_key
+
+
+async def test_two_identities_agree_on_a_password_that_is_missing(tmp_path: Path) -> None:
+    """Whichever makes it first has made it for both."""
+    shelves = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        secret = StorePassword(Secret(tmp_path / "shared"), make=True)
+        shelves.append(shelf_of(tmp_path / name, Pkcs12Files(secret, "keystore.p12")))
+    await asyncio.gather(*(shelf.renew() for shelf in shelves))
+    password = (tmp_path / "shared").read_text().strip()
+    for shelf in shelves:
+        pkcs12.read_keystore((shelf.directory / "keystore.p12").read_bytes(), password)
 
 
 async def test_each_generation_has_a_time_of_its_own(tmp_path: Path) -> None:
