@@ -1,4 +1,4 @@
-"""The passwords that a rendered configuration holds, and whether it holds any."""
+"""The passwords that a rendered configuration holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent.core.files import PemFiles
 
 if TYPE_CHECKING:
-    from agent.core.files import ReaderConfiguration, StoreFiles
+    from agent.core.files import StoreFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,12 @@ class Passwords:
     truststore: str | None = field(default=None, repr=False)
 
 
-def holds_password(wanted: ReaderConfiguration) -> bool:
-    """Return whether the rendered file holds a password, so that nobody but its reader may see it."""
-    return _keystore_has_one(wanted.keystore) or _truststore_has_one(wanted.truststore)
-
-
 def keystore_password(group: StoreFiles, passwords: Passwords) -> str | None:
     """Return the password of a keystore, or of its encrypted key in PEM; None when the key is in the clear.
 
     Raise `ValueError` when the format needs one and none is given.
     """
-    return _given(passwords.keystore) if _keystore_has_one(group) else None
+    return None if group.password is None else _given(passwords.keystore)
 
 
 def truststore_password(group: StoreFiles, passwords: Passwords) -> str | None:
@@ -40,15 +35,7 @@ def truststore_password(group: StoreFiles, passwords: Passwords) -> str | None:
 
     Raise `ValueError` when the format needs one and none is given.
     """
-    return _given(passwords.truststore) if _truststore_has_one(group) else None
-
-
-def _keystore_has_one(group: StoreFiles | None) -> bool:
-    return group is not None and group.password is not None
-
-
-def _truststore_has_one(group: StoreFiles | None) -> bool:
-    return group is not None and not isinstance(group, PemFiles)
+    return None if isinstance(group, PemFiles) else _given(passwords.truststore)
 
 
 def _given(password: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.clientconfig import librdkafka, properties, spring
-from agent.clientconfig.passwords import Passwords, holds_password
+from agent.clientconfig.passwords import Passwords
 from agent.clientconfig.problems import problems
 from agent.core.files import ReaderKind
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from agent.core.files import ReaderConfiguration
 
-__all__ = ["Passwords", "holds_password", "problems", "render"]
+__all__ = ["Passwords", "problems", "render"]
 
 
 def render(wanted: ReaderConfiguration, directory: PurePath, passwords: Passwords) -> bytes:

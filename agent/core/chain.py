@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from agent.core.certificate import Certificate
     from agent.core.identity import Usage
 
+MOST_CERTIFICATES = 20
+"""Certificates in an answer, leaf and all that comes along; more are no chain, but a bundle of anchors."""
+
 LONGEST_PATH = 10
 """Certificates from leaf to anchor; Java allows five intermediates by default."""
 

@@ -239,10 +239,15 @@ class VaultSpec:
 
 @dataclass(frozen=True, slots=True)
 class ManualSpec:
-    """A CA that only people can ask; `anchors` is a PEM file with its trust anchors, if it is a source of trust."""
+    """A CA that only people can ask.
+
+    `anchors` is a file with its trust anchors, in any format, if it is a source of trust; `password`
+    that of a PKCS12 or JKS.
+    """
 
     name: str
     anchors: Path | None = None
+    password: Secret | None = None
 
 
 IssuerSpec: TypeAlias = LocalCaSpec | AwsPcaSpec | VaultSpec | ManualSpec

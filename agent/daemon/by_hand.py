@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.core.chain import order
+from agent.core.chain import MOST_CERTIFICATES, NoPath, find_path, issuer_of, order
 from agent.core.generation import Issued, Order
-from agent.core.proof import Candidate, prove
+from agent.core.proof import Candidate, Remedy, prove
 from agent.core.record import Tries
 from agent.daemon.orders import left_behind
 from agent.errors import AgentError, MaterialError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from structlog.typing import FilteringBoundLogger
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from agent.core.situation import Situation
     from agent.daemon.edges import Edges
     from agent.daemon.ledger import Ledger
-
-MOST_CERTIFICATES = 20
-"""What is longer is no chain, but a bundle of anchors."""
 
 NO_PEM = "bring it in PEM: `openssl x509 -inform der` converts DER, `openssl pkcs7 -print_certs` a .p7b"
 
@@ -81,10 +79,16 @@ class ByHand:
         candidate = Candidate(pending.request, chain, pending.public_key, _peer_anchors(situation))
         findings = prove(candidate, situation.now)
         if findings:
-            remedies = ", ".join(sorted({finding.remedy for finding in findings}))
+            remedies = {finding.remedy.value for finding in findings}
+            advice = f"mended by {', '.join(sorted(remedies))}"
+            if Remedy.TRUST in remedies and _breaks_off(candidate, certificates, situation.now):
+                # Whoever is told of trust here would widen that of the peers.
+                others = sorted(remedies - {Remedy.TRUST})
+                advice = f"bring the certificate of {issuer_of(chain[-1])} too"
+                advice += f"; the rest is mended by {', '.join(others)}" if others else ""
             raise MaterialError(
                 f"{self._wanted.name}: the leaf is refuted: {'; '.join(map(str, findings))}",
-                advice=f"mended by {remedies}; the pending key stays, and so does its CSR",
+                advice=f"{advice}; the pending key stays, and so does its CSR",
             )
         # Whoever waits for an order of this key's waits in vain from here on.
         remarks = () if pending.order == Order() else (left_behind(pending),)
@@ -137,6 +141,16 @@ class ByHand:
                 advice="bring the leaf with its chain; anchors are named in the configuration",
             )
         return AgentError(f"no pending key of {name} fits this leaf", advice=anew)
+
+
+def _breaks_off(candidate: Candidate, brought: Sequence[Certificate], now: datetime) -> bool:
+    """Return whether the chain is good as far as it goes, and whoever issued its last is neither brought nor known."""
+    leaf, *intermediates = candidate.chain
+    last = candidate.chain[-1]
+    # One that its own key has signed is brought itself.
+    if any(one.subject == last.issuer for one in (*brought, *candidate.peer_anchors)):
+        return False
+    return not isinstance(find_path(leaf, intermediates, [last], now, candidate.request.usages), NoPath)
 
 
 def _peer_anchors(situation: Situation) -> tuple[Certificate, ...]:

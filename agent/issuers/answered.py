@@ -9,13 +9,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core.certificate import Certificate
+from agent.core.chain import MOST_CERTIFICATES
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-MOST_CERTIFICATES = 20
-"""A chain that is longer is no chain."""
 
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 

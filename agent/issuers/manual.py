@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import stat
 from typing import TYPE_CHECKING
 
 from agent.core.issuer_status import Examined, IssuerStatus, Opinion
-from agent.errors import IssuerRefusedError, MaterialError, TrustError
-from agent.keystores import pem
+from agent.errors import IssuerRefusedError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
-    from pathlib import Path
 
     from agent.core.certificate import Certificate
     from agent.core.generation import Issued, Pending
     from agent.core.identity import Request
-    from agent.core.issuer_spec import ManualSpec
-    from agent.ports import Note
+    from agent.ports import AnchorSource, Note
 
 REASON = "by hand"
 """The sort of the refusal that asks a person to have a CSR signed."""
 
-ELSEWHERE = "write its root as `anchors`, in PEM; for another format name `trust` and `peer_trust` of the identity"
+ELSEWHERE = "name the file with its root as `anchors`, or `trust` and `peer_trust` of the identity"
 
 
 class Manual:
@@ -34,15 +28,16 @@ class Manual:
     The pending key stays as it is: the CSR that was printed for it holds until its leaf comes.
     """
 
-    def __init__(self, spec: ManualSpec, clock: Callable[[], datetime]) -> None:
-        self._spec = spec
+    def __init__(self, name: str, clock: Callable[[], datetime], anchors: AnchorSource | None) -> None:
+        self._name = name
         self._clock = clock
+        self._anchors = anchors
         self._asked_at: datetime | None = None
 
     @property
     def name(self) -> str:
         """The name that the settings give it."""
-        return self._spec.name
+        return self._name
 
     async def issue(
         self,
@@ -60,10 +55,10 @@ class Manual:
         )
 
     async def anchors(self) -> tuple[Certificate, ...]:
-        """Return what the file of anchors holds, each once; it is read at each call."""
-        if self._spec.anchors is None:
+        """Return what the file of anchors holds now, each once."""
+        if self._anchors is None:
             raise TrustError(f"the issuer {self.name} names no anchors", advice=ELSEWHERE)
-        return await asyncio.to_thread(_read, self._spec.anchors)
+        return await self._anchors.anchors()
 
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:  # noqa: ARG002 - of the port
         """Refuse: the CA cannot be called; the settings never ask for it."""
@@ -81,7 +76,7 @@ class Manual:
         """Look at the anchors; what a person will sign cannot be told."""
         sentence = f"people sign for {len(requests)} identities: `cert-agent csr NAME`, then `cert-agent import`"
         found = [Examined("signing", Opinion.UNKNOWN, sentence)]
-        if self._spec.anchors is not None:
+        if self._anchors is not None:
             try:
                 anchors = await self.anchors()
             except TrustError as error:
@@ -99,29 +94,3 @@ class Manual:
 
     async def close(self) -> None:
         """Nothing is held."""
-
-
-def _read(path: Path) -> tuple[Certificate, ...]:
-    try:
-        # A FIFO would keep the reader waiting for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise TrustError(f"{path} is no file", advice=ELSEWHERE)
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                content = file.read(pem.LARGEST_FILE + 1)
-        finally:
-            os.close(descriptor)
-        anchors = tuple(dict.fromkeys(pem.decode(content)))
-    except OSError as error:
-        raise TrustError(
-            f"{path} cannot be read: {error.strerror or error}", advice="let the agent's user read it, or mend the path"
-        ) from error
-    except MaterialError as error:
-        raise TrustError(f"{path}: {error.what}", advice=ELSEWHERE) from error
-    if not anchors:
-        raise TrustError(f"{path} holds no certificate in PEM", advice=ELSEWHERE)
-    if any(anchor.is_ca is False and not anchor.self_issued for anchor in anchors):
-        # A leaf among anchors is a mix-up of files.
-        raise TrustError(f"{path} holds a certificate that is no CA's", advice=ELSEWHERE)
-    return anchors

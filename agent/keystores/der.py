@@ -1,7 +1,7 @@
-"""Just enough of BER and DER (X.690) to look into what a password guards, before it is opened.
+"""Just enough of BER and DER (X.690) to take apart what a password guards.
 
-Stores say themselves how many rounds of key derivation they want, and a hostile one wants hours of
-them; the library would oblige. So they are counted first.
+Lengths and depths are claims of the file: what is not there is not waited for, and a nest without
+end is not followed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,11 @@ OCTET_STRING = 0x04
 OID = 0x06
 SEQUENCE = 0x30
 
-MOST_ROUNDS = 5_000_000
-"""Of key derivation in one file, together: seconds. Java allows as many for each part; usual are 2,048 to 600,000."""
-
 MOST_ELEMENTS = 50_000
 """In one file; a truststore of 500 anchors that nothing encrypts has 10,000."""
 
 DEEPEST = 32
 """Elements within elements; a PKCS12 store has about a dozen."""
-
-_SCRYPT_COST = 8
-"""Rounds that one block of scrypt (RFC 7914) counts for; each takes 128 bytes of memory as well."""
 
 _CONSTRUCTED = 0x20
 _INDEFINITE = 0x80
@@ -50,6 +44,11 @@ class Element:
         """The content of an OCTET STRING, whose pieces BER may keep apart; `MaterialError` for anything else."""
         if self.tag & ~_CONSTRUCTED != OCTET_STRING:
             raise _malformed()
+        return self.untagged
+
+    @property
+    def untagged(self) -> bytes:
+        """The octets of an OCTET STRING that bears a tag of its own (IMPLICIT) in place of its usual one."""
         return b"".join(child.octets for child in self.children) if self.tag & _CONSTRUCTED else bytes(self.content)
 
     def child(self, number: int, tag: int | None = None) -> Element:
@@ -109,33 +108,6 @@ class Reader:
         if tag & _CONSTRUCTED:
             children, _ = self._elements(content, start, end, depth + 1)
         return Element(tag, content[at:end], content[start:end], children), end
-
-
-def check_rounds(*parts: Element) -> None:
-    """Raise `MaterialError` when to open these parts would take more rounds of key derivation than are allowed."""
-    rounds = sum(map(_rounds, parts))
-    if rounds > MOST_ROUNDS:
-        raise MaterialError(
-            f"it wants more than {MOST_ROUNDS} rounds of key derivation",
-            advice="write it anew with fewer; 20,000 are usual",
-        )
-
-
-def _rounds(element: Element) -> int:
-    """Add up what follows a salt: the parameters of PBES1, PBKDF2 and scrypt, and the MAC of PKCS12, are alike."""
-    rounds = 0
-    for number, (salt, count) in enumerate(zip(element.children, element.children[1:], strict=False), 1):
-        if salt.tag & ~_CONSTRUCTED == OCTET_STRING and count.tag == INTEGER:
-            costs = [_number(one) for one in element.children[number : number + 3] if one.tag == INTEGER]
-            is_scrypt = len(costs) == 3
-            rounds += costs[0] * costs[1] * costs[2] * _SCRYPT_COST if is_scrypt else costs[0]
-    return rounds + sum(map(_rounds, element.children))
-
-
-def _number(element: Element) -> int:
-    if len(element.content) > _LONGEST_LENGTH + 1:
-        return MOST_ROUNDS + 1
-    return abs(int.from_bytes(element.content, signed=True))
 
 
 def _malformed() -> MaterialError:

@@ -10,28 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.certificate import Certificate
 from agent.errors import MaterialError
-from agent.keystores import jks_key, private_key
+from agent.keystores import jks_key, magic, private_key
 from agent.keystores.encryption import check_password
 from agent.keystores.guards import anchor_alias, check_anchors, check_pair
-from agent.keystores.limits import LARGEST_FILE, LARGEST_IDENTITY, LARGEST_KEY, check_size
+from agent.keystores.limits import LARGEST_FILE, LARGEST_IDENTITY, LARGEST_KEY, LARGEST_KEYS, check_size
 from agent.keystores.material import StoreEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.keystores.material import PrivateKey
-
-MAGIC = bytes.fromhex("feedfeed")
-JCEKS_MAGIC = bytes.fromhex("cececece")
-
-LARGEST_KEYS = 128 * 1024
-"""Bytes of all the keys of a store together: to see that an RSA key works takes longer than to read it."""
 
 LONGEST_ALIAS = 255
 
@@ -40,6 +35,10 @@ _KEY, _TRUSTED = 1, 2
 _X509 = b"X.509"
 _PHRASE = b"Mighty Aphrodite"
 _SUM = hashlib.sha1().digest_size  # noqa: S324 - the format knows no other
+_UNIT = re.compile(rb"[\x00-\x7f]|[\xc0-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
+"""What makes one unit of UTF-16 (java.io.DataInput, readUTF); Java takes a form that is longer than it need be."""
+_MODIFIED_UTF8 = re.compile(rb"(?:%b)*" % _UNIT.pattern)
+_OF_FIRST = (0x7F, 0x1F, 0x0F)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -97,17 +96,17 @@ def read(content: bytes, password: str | None) -> tuple[StoreEntry, ...]:
 
 def _read(content: bytes, password: str | None, *, keys: bool) -> tuple[StoreEntry, ...]:
     check_size(content, LARGEST_FILE, "a JKS store")
-    if content.startswith(JCEKS_MAGIC):
+    if content.startswith(magic.JCEKS):
         raise MaterialError(
             "the store is a JCEKS, which the agent does not read",
             advice="convert it with `keytool -importkeystore -deststoretype PKCS12`",
         )
-    if not content.startswith(MAGIC) or len(content) < len(MAGIC) + _SUM:
+    if not content.startswith(magic.JKS) or len(content) < len(magic.JKS) + _SUM:
         raise MaterialError("the JKS store is cut short, or is none")
     body = content[:-_SUM]
     if password is not None and not hmac.compare_digest(content[-_SUM:], _seal(body, password)):
         raise MaterialError("the JKS store does not open with its password, or was altered")
-    stream = _Stream(body[len(MAGIC) :])
+    stream = _Stream(body[len(magic.JKS) :])
     version, count = stream.number(), stream.number()
     if version != _VERSION:
         raise MaterialError(f"the JKS store is of version {version}, and only version {_VERSION} is read")
@@ -199,7 +198,7 @@ def _encoded(certificate: Certificate) -> bytes:
 
 def _sealed(entries: Sequence[bytes], password: str) -> bytes:
     check_password(password)
-    body = MAGIC + struct.pack(">II", _VERSION, len(entries)) + b"".join(entries)
+    body = magic.JKS + struct.pack(">II", _VERSION, len(entries)) + b"".join(entries)
     return body + _seal(body, password)
 
 
@@ -209,11 +208,19 @@ def _seal(body: bytes, password: str) -> bytes:
 
 def _decoded(content: bytes) -> str:
     """Read modified UTF-8: NUL in two bytes, and beyond the basic plane a pair of surrogates, each by itself."""
-    try:
-        text = content.replace(b"\xc0\x80", b"\0").decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return content.decode("utf-8", "replace")
-    return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "replace")
+    if not _MODIFIED_UTF8.fullmatch(content):
+        raise MaterialError(
+            "an alias in the JKS store is no modified UTF-8, and Java does not open such a store",
+            advice="have keytool write it, which encodes aliases as Java reads them",
+        )
+    units = bytearray()
+    for piece in _UNIT.findall(content):
+        first, *others = piece
+        unit = first & _OF_FIRST[len(others)]
+        for byte in others:
+            unit = unit << 6 | byte & 0x3F
+        units += unit.to_bytes(2)
+    return units.decode("utf-16-be", "replace")
 
 
 def _date(milliseconds: int) -> datetime | None:

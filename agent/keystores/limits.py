@@ -7,6 +7,12 @@ from agent.errors import MaterialError
 LARGEST_KEY = 13 * 1024
 """Bytes of one private key, encrypted or not: RSA with 16,384 bits in PEM fits."""
 
+LARGEST_KEYS = 64 * 1024
+"""Bytes of all the keys of a store together: to see that an RSA key works takes longer than to read it."""
+
+LONGEST_RSA = 8_192
+"""Bits of an RSA key: each operation takes 0.3 s, and eight times as long for twice as many."""
+
 LARGEST_IDENTITY = 330 * 1024
 """Bytes of a file that holds a key: with its chain (95 kB at most that anyone has seen) and whole bundles beside."""
 

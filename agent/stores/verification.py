@@ -23,9 +23,9 @@ from agent.errors import MaterialError, StoreError
 from agent.keystores.opened import sniff
 from agent.stores import manifest, pending
 from agent.stores.atomic import TEMPORARY, UNFINISHED, on_disk, read_bounded
-from agent.stores.directory import CURRENT
 from agent.stores.examined import examine, is_secret
 from agent.stores.generations import FOLDER
+from agent.stores.paths import CURRENT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -127,7 +127,7 @@ class AnchorFiles:
         except MaterialError as error:
             advice = error.advice or "replace it with the CA's certificate in PEM"
             if format_ is StoreFormat.PKCS12 and self._password is None:
-                advice = "write its `password_file` or `password_environment` beside `files`"
+                advice = "write its `password_file` or `password_environment` beside its path"
             raise TrustError(f"{path}: {error.what}", advice=advice) from error
 
 

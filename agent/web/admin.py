@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from agent.core.status import AgentStatus
 
-LARGEST_REQUEST = 128 * 1024
-"""Bytes of a request, its line end included: a chain of certificates has 95 kB at most."""
+LARGEST_REQUEST = 256 * 1024
+"""Bytes of a request, its line end included: a chain has 95 kB of ASCII at most, each of them two in JSON at most."""
 
 ASK_WITHIN = 5.0
 """Seconds in which a request must be there as a whole."""

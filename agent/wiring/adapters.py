@@ -78,18 +78,15 @@ class Adapters:
 
     def source(self, spec: TrustSpec) -> AnchorSource:
         """Return the source of trust anchors that the settings name."""
+        spec = self._meant(spec)
         if spec not in self._sources:
             self._sources[spec] = self._make_source(spec)
         return self._sources[spec]
 
     def watched(self, identities: Iterable[Wanted]) -> frozenset[Path]:
         """Return the files and folders whose change means other anchors, or that they open now."""
-        specs = [
-            spec
-            for wanted in identities
-            for spec in (*wanted.trust, *wanted.peer_trust)
-            if isinstance(spec, FileAnchors)
-        ]
+        named = (self._meant(spec) for wanted in identities for spec in (*wanted.trust, *wanted.peer_trust))
+        specs = [spec for spec in named if isinstance(spec, FileAnchors)]
         passwords = (spec.password.file for spec in specs if spec.password is not None)
         return frozenset(path for path in (*(spec.path for spec in specs), *passwords) if path is not None)
 
@@ -102,6 +99,12 @@ class Adapters:
     async def close(self) -> None:
         """Give back every connection and login."""
         await close(self._issuers.values())
+
+    def _meant(self, spec: TrustSpec) -> TrustSpec:
+        """Return the file that holds the anchors of a CA which only people can ask: it is read and watched as any."""
+        issuer = self.configuration.issuers.get(spec.issuer) if isinstance(spec, IssuerAnchors) else None
+        file = _file_of(issuer) if isinstance(issuer, ManualSpec) else None
+        return file or spec
 
     def _make_issuer(self, spec: IssuerSpec) -> CertificateIssuer:
         match spec:
@@ -120,7 +123,8 @@ class Adapters:
             case ManualSpec():
                 from agent.issuers.manual import Manual
 
-                return Manual(spec, self._clock)
+                file = _file_of(spec)
+                return Manual(spec.name, self._clock, None if file is None else self.source(file))
             case _:
                 assert_never(spec)
 
@@ -140,6 +144,10 @@ class Adapters:
                 return SystemAnchorSource()
             case _:
                 assert_never(spec)
+
+
+def _file_of(issuer: ManualSpec) -> FileAnchors | None:
+    return None if issuer.anchors is None else FileAnchors(issuer.anchors, issuer.password)
 
 
 async def close(issuers: Iterable[CertificateIssuer]) -> None:

@@ -71,7 +71,8 @@ class Verbs:
 
         keeper = self._one(identity)
         try:
-            certificates = pem.decode(chain.encode())
+            # Of what is no ASCII, the command line makes question marks too.
+            certificates = pem.decode(chain.encode("ascii", "replace"))
         except MaterialError as error:
             raise MaterialError(f"what was brought cannot be read: {error.what}", advice=error.advice) from error
         return (await keeper.take_in(certificates),)

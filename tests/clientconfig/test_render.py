@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.clientconfig.render import Passwords, holds_password, problems, render
+from agent.clientconfig.render import Passwords, problems, render
 from agent.core.files import ClientAuth, JksFiles, PemFiles, Pkcs12Files, ReaderConfiguration, ReaderKind, StoreFiles
 from tests.clientconfig.wanted import DIRECTORY, JKS, LOCKED, PEM, PKCS12, SOMEWHERE, SPLIT, text
 
@@ -73,12 +73,10 @@ def test_passwords_are_not_told() -> None:
         (None, PEM, False),
     ],
 )
-def test_file_that_holds_a_password_is_known_to(
+def test_password_is_written_where_the_format_has_one(
     keystore: StoreFiles | None, truststore: StoreFiles | None, *, held: bool
 ) -> None:
-    """Not by its kind but by what it points at: PEM in the clear has no password, nor have anchors in PEM."""
-    wanted = ReaderConfiguration(CLIENT, "file", keystore, truststore)
-    assert holds_password(wanted) is held
+    """And nowhere else: PEM in the clear has no password, nor have anchors in PEM."""
     assert (" word" in text(CLIENT, keystore, truststore)) is held
 
 

@@ -43,6 +43,7 @@ WANTED = Wanted(
     host="kafka1",
 )
 
+
 def public_key_of(key: PrivateKey) -> bytes:
     """Return the public key as a certificate holds it."""
     return Ca.root(key=key).certificate.public_key

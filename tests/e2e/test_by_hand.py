@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
+from contextlib import nullcontext
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.errors import AgentError
+from agent.wiring.brought import LARGEST_CHAIN
 from tests.e2e.elsewhere import Elsewhere
 from tests.e2e.host import ROOT, Host, assert_whole, listener
+from tests.tools import need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +170,8 @@ def wrong_answers(elsewhere: Elsewhere, csr: str) -> list[tuple[str, str]]:
         ("".join(map(chr, range(256))), none),
         (leaf[:-60] + between, "what was brought cannot be read"),
         (leaf.replace("\nM", "\nM?", 1), "what was brought cannot be read"),
+        ("\ud800", none),
+        (f"{leaf}\udfff", "CN=between, which is no trusted anchor"),
         ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", "not a certificate that can be read"),
     ]
 
@@ -179,7 +185,7 @@ async def test_without_an_agent_a_wrong_answer_is_refused_alike(host: Host, else
         (b"\0" * 1_000_000, "more than 95000 bytes"),
         ((chain * 100).encode(), "more than 95000 bytes"),
         (bytes(range(256)) * 100, "there is no certificate in PEM"),
-        (elsewhere.sign(csr), "CN=between, which is no trusted anchor"),
+        (elsewhere.sign(csr), "bring the certificate of CN=between too"),
     ):
         code, out, errors = await bring(host, brought)
         assert (code, out) == (1, ""), why
@@ -187,6 +193,58 @@ async def test_without_an_agent_a_wrong_answer_is_refused_alike(host: Host, else
         assert seen(host) == before, why
     code, _, errors = await bring(host, chain)
     assert code == 0, errors
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["without an agent", "with an agent"])
+async def test_a_file_that_is_long_for_what_is_around_the_leaf_is_taken_in(
+    host: Host, elsewhere: Elsewhere, *, runs: bool
+) -> None:
+    """Notes of whoever signs, in quotes and under Windows; it makes no difference who reads them."""
+    async with host.running() if runs else nullcontext():
+        chain = elsewhere.sign(await csr_of(host)) + elsewhere.text("between.crt")
+        around = LARGEST_CHAIN - len(chain)
+        code, _, errors = await bring(host, chain + ('"\t\r\n' * around)[:around])
+        assert code == 0, errors
+        assert host.leaf().issuer.rfc4514_string() == "CN=between"
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+async def test_the_key_is_kept_where_the_settings_say_so(host: Host, elsewhere: Elsewhere, *, reuse: bool) -> None:
+    """The next CSR is of the key in use, and its leaf is taken in; by default each CSR after a leaf is of a new key."""
+    host.settings["identities"]["broker"]["key"] = {"reuse": reuse}
+    keys = []
+    for _ in range(2):
+        csr = await csr_of(host)
+        code, _, errors = await bring(host, elsewhere.sign(csr) + elsewhere.text("between.crt"))
+        assert code == 0, errors
+        assert_whole(host)
+        keys.append(host.leaf().public_key)
+    assert (keys[0] == keys[1]) is reuse
+
+
+async def test_the_anchors_of_a_ca_that_only_people_can_ask_may_be_a_store(host: Host, elsewhere: Elsewhere) -> None:
+    """A truststore that keytool has made; a change of it is read within seconds, and config check opens it too."""
+    anchors = {"type": "manual", "anchors": "ca.jks", "password_file": "ca-password"}
+    (host.folder / "ca-password").write_text("changeit\n")
+    host.settings["issuers"]["hand"] = anchors
+    truststore(host.folder / "ca.jks", elsewhere.folder / "root.crt")
+    async with host.running() as agent:
+        chain = elsewhere.sign(await csr_of(host)) + elsewhere.text("between.crt")
+        code, _, errors = await bring(host, chain)
+        assert code == 0, errors
+        await agent.until_ready()
+        held = host.directory / "truststore.p12"
+        before = held.read_bytes()
+        truststore(host.folder / "ca.jks", elsewhere.folder / "stranger.crt")
+        await agent.until(lambda _: held.read_bytes() != before, "the anchors stay as they were")
+    code, out, errors = await host.verb("config", "check", "--connect")
+    assert "there are 2, and the first of them ends" in out, errors
+
+
+def truststore(path: Path, certificate: Path) -> None:
+    """Add a certificate to a truststore, as a person does."""
+    command = [need("keytool"), "-importcert", "-noprompt", "-keystore", str(path), "-storepass", "changeit"]
+    subprocess.run([*command, "-alias", certificate.name, "-file", str(certificate)], check=True, capture_output=True)
 
 
 async def test_a_chain_may_come_on_standard_input(host: Host, elsewhere: Elsewhere) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.chain import NoPath, find_path
-from agent.core.issuer_spec import ManualSpec
 from agent.core.issuer_status import Opinion
 from agent.errors import IssuerRefusedError, TrustError
 from agent.issuers.manual import Manual
 from agent.keystores import pem
+from agent.trust.files import FileAnchorSource
 from tests.issuers.pendings import make_pending
 from tests.material import NOW, Ca, make_key, make_request
 
@@ -32,8 +32,8 @@ async def note(_order: Order) -> None:
 
 
 def manual(anchors: Path | None = None) -> Manual:
-    """Return the issuer."""
-    return Manual(ManualSpec("hand", anchors), lambda: NOW)
+    """Return the issuer, as the agent makes it."""
+    return Manual("hand", lambda: NOW, None if anchors is None else FileAnchorSource(anchors))
 
 
 async def test_a_leaf_is_refused_with_what_a_person_is_to_do() -> None:
@@ -89,14 +89,13 @@ def _huge(path: Path) -> None:
 
 
 UNREADABLE: list[tuple[str, Callable[[Path], object], str]] = [
-    ("missing", lambda _: None, "cannot be read: No such file"),
-    ("a folder", lambda path: path.mkdir(), "is no file"),
+    ("missing", lambda _: None, "is not there"),
     ("a pipe", os.mkfifo, "is no file"),
-    ("empty", lambda path: path.write_bytes(b""), "holds no certificate in PEM"),
-    ("DER", lambda path: path.write_bytes(Ca.root().certificate.der), "holds no certificate in PEM"),
+    ("empty", lambda path: path.write_bytes(b""), "holds no certificate"),
+    ("DER", lambda path: path.write_bytes(Ca.root().certificate.der), "is DER, not PEM"),
     ("cut short", lambda path: path.write_bytes(pem.encode([Ca.root().certificate])[:-30]), "cut short"),
     ("huge", _huge, "larger than"),
-    ("a leaf", _leaf_among_them, "holds a certificate that is no CA's"),
+    ("a leaf", _leaf_among_them, "is no CA"),
 ]
 
 
@@ -113,7 +112,7 @@ async def test_anchors_that_cannot_be_had_are_told(tmp_path: Path, make: Callabl
 
 
 async def test_an_issuer_without_anchors_says_where_to_name_them() -> None:
-    """Another format than PEM is for the identity's own sources."""
+    """There, or with the identity."""
     with pytest.raises(TrustError, match="hand names no anchors") as caught:
         await manual().anchors()
     assert "trust" in caught.value.advice

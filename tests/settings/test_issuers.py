@@ -216,6 +216,9 @@ def test_a_ca_that_only_people_can_ask_has_anchors_or_none(host: Host) -> None:
     """It needs none where the identity names its own sources; nothing of it is ever revoked."""
     spec = issuer(host, "hand", ("issuers.hand", {"type": "manual", "anchors": "token"}))
     assert spec == ManualSpec("hand", host.folder / "token")
+    stored = {"type": "manual", "anchors": "token", "password_file": "password"}
+    spec = issuer(host, "hand", ("issuers.hand", stored))
+    assert spec == ManualSpec("hand", host.folder / "token", Secret(host.folder / "password"))
     sources = [{"system": True}]
     configuration = host.load(
         changed(
@@ -244,6 +247,30 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("issuers.hand", {"type": "manual", "anchors": "absent"}, "issuers.hand.anchors", "no file that can be read"),
     ("issuers.hand", {"type": "manual", "anchors": ["token"]}, "issuers.hand.anchors", "is no path"),
     ("issuers.hand", {"type": "manual", "revoke": True}, "issuers.hand.revoke", "is no key"),
+    (
+        "issuers.hand",
+        {"type": "manual", "anchors": "token", "password_file": "absent"},
+        "issuers.hand.password_file",
+        "cannot read",
+    ),
+    (
+        "issuers.hand",
+        {"type": "manual", "anchors": "token", "password_file": "password", "password_environment": "PASSWORD"},
+        "issuers.hand",
+        "write `password_file` or `password_environment`",
+    ),
+    (
+        "issuers.hand",
+        {"type": "manual", "password_file": "password"},
+        "issuers.hand.password_file",
+        "is for `anchors` alone",
+    ),
+    (
+        "issuers.hand",
+        {"type": "manual", "password_environment": "PASSWORD"},
+        "issuers.hand.password_environment",
+        "is for `anchors` alone",
+    ),
     ("issuers.vault.role", ..., "issuers.vault.role", "is missing"),
     ("issuers.vault.sign", "intermediate", "issuers.vault.sign", "write one of role, verbatim"),
     ("issuers.vault.auth", {"method": "approle"}, "issuers.vault.auth", "write `role_id_file`"),

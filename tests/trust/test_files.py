@@ -211,7 +211,7 @@ async def test_anchors_of_a_jks_need_no_password(tmp_path: Path) -> None:
     (tmp_path / "cacerts").write_bytes(stores(ONE)["pkcs12"])
     with pytest.raises(TrustError, match=r"cacerts: .* does not open without a password") as caught:
         await FileAnchorSource(tmp_path / "cacerts").anchors()
-    assert "`password_file` or `password_environment` beside `files`" in caught.value.advice
+    assert "`password_file` or `password_environment` beside its path" in caught.value.advice
 
 
 async def test_anchors_are_read_again_when_the_password_changes(tmp_path: Path, password: Secret) -> None:

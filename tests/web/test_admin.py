@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from agent.errors import AgentError, BusyError
+from agent.errors import AgentError, BusyError, MaterialError
 from agent.host.peer import Gate
 from agent.web import admin as admin_module
 from agent.web.admin import LARGEST_REQUEST, MOST_CONNECTIONS, AdminServer
 from agent.web.admin_client import NobodyListensError, ask
 from agent.web.status_json import status_document
-from agent.wiring.brought import LARGEST_CHAIN
+from agent.wiring.brought import LARGEST_CHAIN, read_chain
 from tests.web.statuses import make_identity, make_status
 
 if TYPE_CHECKING:
@@ -155,14 +155,23 @@ async def test_each_command_reaches_the_agent_with_its_arguments(path: Path, com
     ]
 
 
-async def test_a_chain_as_long_as_any_reaches_the_agent(path: Path, commands: Commands) -> None:
-    """The command line's own limit leaves room for what JSON makes of line ends and quotes."""
-    line = "A" * 63 + '"'
-    chain = "\r\n".join([line] * (LARGEST_CHAIN // 66))
-    assert LARGEST_CHAIN - 100 < len(chain) <= LARGEST_CHAIN
+@pytest.mark.parametrize(
+    "longest", [b"A", b'"', b"\\", b"\t", b"\r\n", b"\x00", b"\x7f", "é".encode(), bytes(range(256))]
+)
+async def test_a_chain_as_long_as_any_reaches_the_agent(
+    path: Path, tmp_path: Path, commands: Commands, longest: bytes
+) -> None:
+    """What the command line reads of a file, the socket takes, whatever JSON makes of its line ends and quotes."""
+    file, name = tmp_path / "chain.pem", "b" * 250
+    file.write_bytes((longest * LARGEST_CHAIN)[:LARGEST_CHAIN])
+    chain = read_chain(str(file))
+    assert len(chain) == LARGEST_CHAIN
     async with serve(path, commands):
-        assert await ask(path, "import", identity="broker", chain=chain) == {"lines": ["taken in"]}
-    assert commands.done == [("import", "broker", chain)]
+        assert await ask(path, "import", identity=name, chain=chain) == {"lines": ["taken in"]}
+    assert commands.done == [("import", name, chain)]
+    file.write_bytes((longest * (LARGEST_CHAIN + 1))[: LARGEST_CHAIN + 1])
+    with pytest.raises(MaterialError, match="more than 95000 bytes"):
+        read_chain(str(file))
 
 
 @pytest.mark.parametrize("size", [LARGEST_REQUEST, 2 * LARGEST_REQUEST, 20 * LARGEST_REQUEST])
