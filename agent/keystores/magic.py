@@ -1,4 +1,4 @@
-"""The first bytes that tell Java's own formats, apart from their readers, which are imported only where they are needed."""
+"""The first bytes that tell Java's own formats, apart from the readers, which are imported where they are needed."""
 
 from __future__ import annotations
 

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from agent.core.files import StoreFormat
 from agent.errors import MaterialError
-from agent.keystores import pem
+from agent.keystores import magic, pem
 from agent.keystores.limits import LARGEST_FILE, check_size
 from agent.keystores.material import StoreEntry
 
 if TYPE_CHECKING:
     from agent.core.certificate import Certificate
 
-_JKS = bytes.fromhex("feedfeed")
-_JCEKS = bytes.fromhex("cececece")
 _DER_SEQUENCE = b"\x30"
 _PFX_VERSION = b"\x02\x01\x03"
 _PEM = b"-----BEGIN "
@@ -33,7 +31,7 @@ class OpenedStore:
 
 def sniff(content: bytes) -> StoreFormat | None:
     """Return the format by the first bytes, or None; a certificate in bare DER and a JCEKS are none of ours."""
-    if content.startswith(_JKS):
+    if content.startswith(magic.JKS):
         return StoreFormat.JKS
     if content.startswith(_DER_SEQUENCE):
         # A PFX begins with its version, 3; a certificate with a SEQUENCE, a key with the version 0 or 1.
@@ -64,21 +62,22 @@ def open_store(content: bytes, password: str | None) -> OpenedStore:
             return OpenedStore(format_, jks.read(content, password), remarks)
 
 
-def read_anchors(content: bytes, password: str | None) -> tuple[Certificate, ...]:
-    """Return the certificates that a file offers as anchors, in any format.
+def read_anchors(content: bytes, password: str | None) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
+    """Return the certificates that a file offers as anchors, in any format, and what is to be said about them.
 
     These are the trusted entries of a PKCS12 or JKS, and all certificates of a PEM, which needs no
-    password. Raise `MaterialError` when the file does not open, or offers none.
+    password; of a PKCS12 without a key that marks none as trusted all of them, with a remark. Raise
+    `MaterialError` when the file does not open, or offers none.
     """
     format_ = _sniff(content)
+    remarks: tuple[str, ...] = ()
     match format_:
         case StoreFormat.PEM:
             anchors = pem.decode(content)
         case StoreFormat.PKCS12:
             from agent.keystores import pkcs12
 
-            entries, _ = pkcs12.read(content, password)
-            anchors = tuple(entry.chain[0] for entry in entries if entry.trusted)
+            anchors, remarks = pkcs12.read_anchors(content, password)
         case StoreFormat.JKS:
             from agent.keystores import jks
 
@@ -86,7 +85,7 @@ def read_anchors(content: bytes, password: str | None) -> tuple[Certificate, ...
     if not anchors:
         what = "certificate" if format_ is StoreFormat.PEM else "trusted certificate"
         raise MaterialError(f"it holds no {what}", advice="import the CA's certificate into it")
-    return anchors
+    return anchors, remarks
 
 
 def _open_pem(content: bytes, password: str | None) -> tuple[tuple[StoreEntry, ...], tuple[str, ...]]:
@@ -109,7 +108,7 @@ def _sniff(content: bytes) -> StoreFormat:
     format_ = sniff(content)
     if format_ is not None:
         return format_
-    if content.startswith(_JCEKS):
+    if content.startswith(magic.JCEKS):
         return StoreFormat.JKS  # whose reader refuses it, and says what to do
     if content.startswith(_DER_SEQUENCE):
         raise MaterialError(

@@ -83,7 +83,7 @@ class Scheme:
             plain = rc2.decrypt(content, key, vector)
         else:
             algorithm = algorithms.AES(key) if self._cipher == _AES else TripleDES(key)
-            decryptor = Cipher(algorithm, modes.CBC(vector)).decryptor()  # noqa: S304 - what old stores are in
+            decryptor = Cipher(algorithm, modes.CBC(vector)).decryptor()
             plain = decryptor.update(content) + decryptor.finalize()
         padding = plain[-1]
         is_padded = 0 < padding <= self._block and plain.endswith(bytes([padding]) * padding)
@@ -107,35 +107,44 @@ def number(element: Element) -> int:
     """Return an INTEGER that counts something, from 1 on; one beyond all measure is `MOST_ROUNDS` and one more."""
     if element.tag != der.INTEGER:
         raise _unknown()
-    counted = int.from_bytes(element.content, signed=True) if len(element.content) <= _LONGEST_NUMBER else MOST_ROUNDS + 1
+    counted = (
+        int.from_bytes(element.content, signed=True) if len(element.content) <= _LONGEST_NUMBER else MOST_ROUNDS + 1
+    )
     if counted < 1:
         raise _unknown()
     return counted
 
 
-def pkcs12_cost(digest: str, size: int, rounds: int) -> int:
-    """Return what it costs to derive so many bytes."""
-    return -(-size // hashlib.new(digest).digest_size) * rounds * DEAR
+@dataclass(frozen=True, slots=True)
+class Pkcs12Derivation:
+    """The key derivation of PKCS12 (RFC 7292, B.2): a hash over password and salt, again and again."""
 
+    digest: str
+    salt: bytes = field(repr=False)
+    rounds: int
 
-def pkcs12_derive(digest: str, password: str, salt: bytes, purpose: int, size: int, rounds: int) -> bytes:
-    """Derive a key, an initial vector or the key of a MAC (RFC 7292, B.2); `purpose` is its ID byte."""
-    new = getattr(hashlib, digest)
-    width = new().block_size
-    secret = password.encode("utf-16-be", "surrogatepass") + b"\0\0"
-    head = bytes([purpose]) * width
-    blocks = bytearray(_repeated(salt, width) + _repeated(secret, width))
-    derived = b""
-    while len(derived) < size:
-        block = new(head + blocks).digest()
-        for _ in range(rounds - 1):
-            block = new(block).digest()
-        derived += block
-        added = int.from_bytes(_repeated(block, width)[:width]) + 1
-        for start in range(0, len(blocks), width):
-            summed = int.from_bytes(blocks[start : start + width]) + added
-            blocks[start : start + width] = (summed % (1 << 8 * width)).to_bytes(width)
-    return derived[:size]
+    def cost(self, size: int) -> int:
+        """Return what so many bytes cost, in rounds of PBKDF2."""
+        return -(-size // hashlib.new(self.digest).digest_size) * self.rounds * DEAR
+
+    def derive(self, password: str, purpose: int, size: int) -> bytes:
+        """Derive a key, an initial vector or the key of a MAC; `purpose` is its ID byte (RFC 7292, B.3)."""
+        new = getattr(hashlib, self.digest)
+        width = new().block_size
+        secret = password.encode("utf-16-be", "surrogatepass") + b"\0\0"
+        head = bytes([purpose]) * width
+        blocks = bytearray(_repeated(self.salt, width) + _repeated(secret, width))
+        derived = b""
+        while len(derived) < size:
+            block = new(head + blocks).digest()
+            for _ in range(self.rounds - 1):
+                block = new(block).digest()
+            derived += block
+            added = int.from_bytes(_repeated(block, width)[:width]) + 1
+            for start in range(0, len(blocks), width):
+                summed = int.from_bytes(blocks[start : start + width]) + added
+                blocks[start : start + width] = (summed % (1 << 8 * width)).to_bytes(width)
+        return derived[:size]
 
 
 _LONGEST_NUMBER = 5
@@ -190,14 +199,15 @@ def _pbes2(parameters: Element) -> Scheme:
         cost, derive = _scrypt(told, size)
     else:
         raise _unknown()
-    return Scheme(cost, lambda password: (derive(password.encode("utf-8", "surrogatepass")), vector), cipher, _BLOCKS[cipher])
+    return Scheme(
+        cost, lambda password: (derive(password.encode("utf-8", "surrogatepass")), vector), cipher, _BLOCKS[cipher]
+    )
 
 
 def _pbkdf2(told: Element, size: int) -> tuple[int, Callable[[bytes], bytes]]:
     salt, rounds, rest = told.child(0).octets, number(told.child(1)), list(told.children[2:])
-    if rest and rest[0].tag == der.INTEGER:
-        if number(rest.pop(0)) != size:
-            raise _unknown()
+    if rest and rest[0].tag == der.INTEGER and number(rest.pop(0)) != size:
+        raise _unknown()
     try:
         prf = _PRFS[bytes(rest[0].child(0, der.OID).content)] if rest else hashes.SHA1()  # noqa: S303 - the default
     except KeyError:
@@ -214,15 +224,14 @@ def _scrypt(told: Element, size: int) -> tuple[int, Callable[[bytes], bytes]]:
 
 
 def _of_pkcs12(parameters: Element, cipher: str, size: int) -> Scheme:
-    salt, rounds = parameters.child(0).octets, number(parameters.child(1))
+    kdf, block = Pkcs12Derivation("sha1", parameters.child(0).octets, number(parameters.child(1))), _BLOCKS[cipher]
 
     def derive(password: str) -> Derived:
-        key = pkcs12_derive("sha1", password, salt, ENCRYPTION, size, rounds)
-        vector = pkcs12_derive("sha1", password, salt, VECTOR, _BLOCKS[cipher], rounds)
-        return key + (key[:8] if size == 16 and cipher == _DES else b""), vector
+        key = kdf.derive(password, ENCRYPTION, size)
+        # 3DES with two keys takes the first of them a second time.
+        return (key + key[:8])[: max(size, 24)] if cipher == _DES else key, kdf.derive(password, VECTOR, block)
 
-    cost = pkcs12_cost("sha1", size, rounds) + pkcs12_cost("sha1", _BLOCKS[cipher], rounds)
-    return Scheme(cost, derive, cipher, _BLOCKS[cipher])
+    return Scheme(kdf.cost(size) + kdf.cost(block), derive, cipher, block)
 
 
 def _of_pkcs5(parameters: Element, digest: str) -> Scheme:

@@ -105,10 +105,10 @@ class _Opener:
         digest = _DIGESTS.get(bytes(info.child(0, der.SEQUENCE).child(0, der.OID).content))
         if digest is None:
             raise MaterialError("the PKCS12 store is sealed in a way that the agent does not read")
-        salt, rounds = mac.child(1).octets, pbe.number(mac.child(2)) if len(mac.children) > 2 else 1
-        size = hashlib.new(digest).digest_size
-        self._work.take(pbe.pkcs12_cost(digest, size, rounds))
-        key = pbe.pkcs12_derive(digest, self._password, salt, pbe.MAC, size, rounds)
+        rounds = pbe.number(mac.child(2)) if len(mac.children) > 2 else 1
+        kdf, size = pbe.Pkcs12Derivation(digest, mac.child(1).octets, rounds), hashlib.new(digest).digest_size
+        self._work.take(kdf.cost(size))
+        key = kdf.derive(self._password, pbe.MAC, size)
         if not hmac.compare_digest(hmac.digest(key, authenticated, digest), info.child(1).octets):
             raise self._unopened()
         self._is_proven = True

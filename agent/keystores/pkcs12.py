@@ -6,41 +6,28 @@ with SHA-1, for JVMs before 8u301 and 11.0.12. Imported only where such a store 
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from agent.core.certificate import Certificate
 from agent.core.files import Encryption
 from agent.errors import MaterialError
-from agent.keystores import der
 from agent.keystores import encryption as encryptions
+from agent.keystores import pfx, private_key
 from agent.keystores.guards import anchor_alias, check_anchors, check_pair
 from agent.keystores.limits import LARGEST_FILE, LARGEST_IDENTITY, check_size
 from agent.keystores.material import StoreEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.keystores.material import PrivateKey
 
-LARGEST_KEY = 3 * 1024
-"""Bytes of an encrypted key that is not kept from view: RSA with 4,096 bits fits.
-
-The library asks whether the primes of an RSA key are primes while all threads wait: half a second
-at 4,096 bits, nine at 8,192.
-"""
-
-_DATA = bytes.fromhex("2a864886f70d010701")  # 1.2.840.113549.1.7.1
-_KEY_BAGS = frozenset({bytes.fromhex("2a864886f70d010c0a0101"), bytes.fromhex("2a864886f70d010c0a0102")})
-"""1.2.840.113549.1.12.10.1.1 and .2: plain and encrypted."""
-
-_SUBJECT = "="
-"""What a subject's name has, and no alias that people choose."""
+UNMARKED = (
+    "its certificates are not marked as trusted, so Java sees no entry in it; they are taken as anchors all the same"
+)
 
 
 def keystore(
@@ -82,129 +69,146 @@ def encrypted_key(key: PrivateKey, password: str, encryption: Encryption) -> byt
     a store. Raise `MaterialError` for a password that Java could not use.
     """
     store = pkcs12.serialize_key_and_certificates(None, key, None, None, encryptions.of_key(password, encryption))
-    (bag,) = _look_into(store).key_bags
+    (bag,) = pfx.shown_keys(store)
     return bytes(bag.whole)
 
 
 def read_keystore(content: bytes, password: str) -> tuple[PrivateKey, tuple[Certificate, ...]]:
-    """Return key and chain, leaf first; raise `MaterialError` when it does not open or holds no key."""
+    """Return the first key and its chain, leaf first; raise `MaterialError` when it does not open or holds no key.
+
+    The chain is all that stands there for it, in its order, also what the names do not lead to.
+    """
     check_size(content, LARGEST_IDENTITY, "a PKCS12 keystore")
-    store = _open(content, password)
-    key = _usable(store)
-    if store.cert is None or key is None:
-        raise MaterialError("the PKCS12 store holds no key with its certificate")
-    return key, tuple(_of(entry) for entry in (store.cert, *store.additional_certs))
+    store = _Store(content, password)
+    for key in store.keys:
+        if key.key is not None and key.chain:
+            leaves = {other.chain[0] for other in store.keys if other.chain}
+            rest = (one.certificate for one in store.certificates if one.certificate in key.chain or not one.is_trusted)
+            return key.key, tuple(dict.fromkeys((key.chain[0], *(one for one in rest if one not in leaves))))
+    if any(key.is_locked for key in store.keys):
+        raise MaterialError("the key in the PKCS12 store does not open with the password of the store")
+    raise MaterialError("the PKCS12 store holds no key with its certificate")
 
 
 def read_truststore(content: bytes, password: str | None) -> tuple[Certificate, ...]:
-    """Return the certificates; raise `MaterialError` when it does not open.
+    """Return the anchors, as `read_anchors` does, without its remark."""
+    return read_anchors(content, password)[0]
+
+
+def read_anchors(content: bytes, password: str | None) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
+    """Return what Java takes as trusted, and what is to be said about it; raise `MaterialError` when it does not open.
+
+    A store that marks no certificate and holds no key, as OpenSSL writes it, has no entry for Java;
+    whoever names such a store as one of anchors means its certificates, so all of them are given,
+    with a remark. Beside a key nothing is an anchor that is not marked.
 
     Without a password only a store opens that needs none: with neither encryption nor a MAC, as
     Java 18 and later write `cacerts`.
     """
-    return tuple(_of(entry) for entry in _open(content, password).additional_certs)
+    store = _Store(content, password)
+    trusted = tuple(one.certificate for one in store.certificates if one.is_trusted)
+    if trusted or store.keys or not store.certificates:
+        return trusted, ()
+    return tuple(one.certificate for one in store.certificates), (UNMARKED,)
 
 
 def read(content: bytes, password: str | None) -> tuple[tuple[StoreEntry, ...], tuple[str, ...]]:
     """Return the entries and what is to be said about them; raise `MaterialError` when it does not open.
 
-    The library gives one key, and does not tell which certificates Java takes as trusted (an
-    attribute of their bags). In a store without a key that is all of them here; beside a key those
-    that have a name of their own, as Java names the certificates of a chain by their subjects, and
-    OpenSSL not at all.
+    They are those that Java sees, under the aliases that it gives them: each key with the chain that
+    the names lead along, and each certificate that is marked as trusted. Certificates that are
+    neither come last, as entries that are not trusted.
     """
-    store = _open(content, password)
-    rest = [(_of(entry), _text(entry.friendly_name)) for entry in store.additional_certs]
-    if store.key is None:
-        return tuple(StoreEntry(name, None, (certificate,), trusted=True) for certificate, name in rest), ()
-    key, keys, remarks = _usable(store), len(_look_into(content).key_bags), []
-    if key is None:
-        remarks.append("its key is of a kind that the agent does not use")
-    if keys > 1:
-        remarks.append(f"it holds {keys} keys, of which one is shown; which certificates it trusts cannot be told")
-    chain = _chain(store.cert, [certificate for certificate, _ in rest])
-    if not chain:
-        remarks.append("its key has no certificate")
-    alias = _text(store.cert.friendly_name) if store.cert else ""
-    others = []
-    for certificate, name in rest:
-        trusted = keys == 1 and bool(name) and _SUBJECT not in name
-        if trusted or certificate not in chain:
-            others.append(StoreEntry(name, None, (certificate,), trusted=trusted))
-    return (StoreEntry(alias, key, chain, locked=key is None), *others), tuple(remarks)
-
-
-def _open(content: bytes, password: str | None) -> pkcs12.PKCS12KeyAndCertificates:
-    check_size(content, LARGEST_FILE, "a PKCS12 store")
-    try:
-        inside = _look_into(content)
-    except MaterialError:
-        raise MaterialError("the PKCS12 store is cut short, or is none") from None
-    der.check_rounds(*inside.guarded)
-    for bag in inside.key_bags:
-        check_size(bytes(bag.whole), LARGEST_KEY, "a private key in PKCS12")
-    try:
-        with warnings.catch_warnings():
-            # A store that is BER and not DER is worth a warning to the library; readers open it all the same.
-            warnings.simplefilter("ignore")
-            return pkcs12.load_pkcs12(content, None if password is None else password.encode())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        if password is None:
-            raise MaterialError(
-                "the PKCS12 store does not open without a password", advice="give its password"
-            ) from None
-        raise MaterialError("the PKCS12 store or its key does not open with its password, or it is none") from None
+    store = _Store(content, password)
+    remarks = list(store.remarks)
+    for key in store.keys:
+        told = f"the key of {key.alias}" if len(store.keys) > 1 else "its key"
+        if key.key is None and not key.is_locked:
+            remarks.append(f"{told} is of a kind that the agent does not use")
+        if not key.chain:
+            remarks.append(f"{told} has no certificate")
+    entries = [StoreEntry(key.alias, key.key, key.chain, locked=key.key is None) for key in store.keys]
+    used = {certificate for key in store.keys for certificate in key.chain}
+    trusted = [one for one in store.certificates if one.is_trusted]
+    others = [one for one in store.certificates if not one.is_trusted and one.certificate not in used]
+    entries += (StoreEntry(one.alias, None, (one.certificate,), trusted=one.is_trusted) for one in (*trusted, *others))
+    return tuple(entries), tuple(remarks)
 
 
 @dataclass(frozen=True, slots=True)
-class _Inside:
-    """What can be seen of a store without its password: what key derivations guard, and the keys that stand there."""
+class _Certificate:
+    """A certificate, and what ties it to a key or makes it an anchor."""
 
-    guarded: tuple[der.Element, ...]
-    key_bags: tuple[der.Element, ...]
-
-
-def _look_into(content: bytes) -> _Inside:
-    """Take the outer parts of a PFX (RFC 7292, 4) apart; raise `MaterialError` for what is none."""
-    reader = der.Reader()
-    pfx = reader.first(content)
-    guarded, key_bags = list(pfx.children[2:]), []
-    for part in reader.first(_data(pfx.child(1))).children:
-        if bytes(part.child(0, der.OID).content) != _DATA:
-            guarded.append(part)
-            continue
-        for bag in reader.first(_data(part)).children:
-            guarded.append(bag)
-            if bytes(bag.child(0, der.OID).content) in _KEY_BAGS:
-                key_bags.append(bag.child(1).child(0))
-    return _Inside(tuple(guarded), tuple(key_bags))
+    certificate: Certificate
+    alias: str
+    key_id: bytes | None
+    is_trusted: bool
 
 
-def _data(part: der.Element) -> bytes:
-    """Return the octets of a ContentInfo (RFC 5652, 3) of the type `data`."""
-    return part.child(1).child(0).octets
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A key with its chain; locked is one that did not open, and one of another kind is None and not locked."""
+
+    key: PrivateKey | None = field(repr=False)
+    is_locked: bool
+    alias: str
+    chain: tuple[Certificate, ...]
 
 
-def _usable(store: pkcs12.PKCS12KeyAndCertificates) -> PrivateKey | None:
-    if isinstance(store.key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey):
-        return store.key
-    return None
+class _Store:
+    """Keys and certificates of a store, put together as Java does it (sun.security.pkcs12.PKCS12KeyStore)."""
+
+    def __init__(self, content: bytes, password: str | None) -> None:
+        check_size(content, LARGEST_FILE, "a PKCS12 store")
+        bags, self.remarks = pfx.read(content, password)
+        named = tuple(zip(bags, _aliases(bags), strict=True))
+        self.certificates = tuple(
+            _Certificate(Certificate.from_der(bag.content), alias, bag.key_id, bag.is_trusted)
+            for bag, alias in named
+            if bag.kind == pfx.CERTIFICATE and bag.content is not None
+        )
+        self._issuers = {one.certificate.subject: one.certificate for one in reversed(self.certificates)}
+        keys = [(bag, alias) for bag, alias in named if bag.kind in pfx.KEYS]
+        self.keys = tuple(self._key(bag, alias, is_only=len(keys) == 1) for bag, alias in keys)
+
+    def _key(self, bag: pfx.Bag, alias: str, *, is_only: bool) -> _Key:
+        key = None
+        if bag.content is not None:
+            try:
+                key = private_key.from_der(bag.content)
+            except MaterialError:
+                key = None  # of a kind that the agent does not use
+        leaf = self._leaf(bag, key, alias, is_only=is_only)
+        return _Key(key, bag.content is None, alias, () if leaf is None else tuple(self._chain(leaf)))
+
+    def _leaf(self, bag: pfx.Bag, key: PrivateKey | None, alias: str, *, is_only: bool) -> Certificate | None:
+        """Return the certificate of a key: by the ID that both bear, else by their numbers, else by their alias."""
+        mine = [one for one in self.certificates if not one.is_trusted]
+        public = None if key is None else private_key.public_der(key)
+        found = (
+            [one for one in mine if bag.key_id is not None and one.key_id == bag.key_id]
+            or [one for one in mine if one.certificate.public_key == public]
+            or [one for one in mine if one.alias and one.alias.lower() == alias.lower()]
+            or (mine if is_only else [])
+        )
+        return found[0].certificate if found else None
+
+    def _chain(self, leaf: Certificate) -> Iterator[Certificate]:
+        """Yield the leaf and who issued it, and so on, by their names; of two of one name the first is taken."""
+        seen: set[Certificate] = set()
+        one: Certificate | None = leaf
+        while one is not None and one not in seen:
+            yield one
+            seen.add(one)
+            one = None if one.self_issued else self._issuers.get(one.issuer)
 
 
-def _chain(leaf: pkcs12.PKCS12Certificate | None, others: Sequence[Certificate]) -> tuple[Certificate, ...]:
-    """Return the leaf and, of the others, who issued it, and so on, by their names."""
-    if leaf is None:
-        return ()
-    chain = [_of(leaf)]
-    issuers = {other.subject: other for other in reversed(others)}
-    while (issuer := issuers.pop(chain[-1].issuer, None)) is not None and issuer not in chain:
-        chain.append(issuer)
-    return tuple(chain)
-
-
-def _of(entry: pkcs12.PKCS12Certificate) -> Certificate:
-    return Certificate.from_der(entry.certificate.public_bytes(Encoding.DER))
-
-
-def _text(name: bytes | None) -> str:
-    return (name or b"").decode(errors="replace")
+def _aliases(bags: Sequence[pfx.Bag]) -> Iterator[str]:
+    """Yield the alias of each bag: its own, or the number that Java gives to an entry without one, or none."""
+    count = 0
+    for bag in bags:
+        if bag.alias is None and (bag.is_trusted or bag.kind in pfx.KEYS):
+            count += 1
+            yield str(count)
+        else:
+            yield bag.alias or ""

@@ -320,12 +320,7 @@ class DirectoryStore:
 
     def _current_key(self) -> PrivateKey | None:
         number = self._current_number()
-        if number is None:
-            return None
-        try:
-            return self._generations.find(number).key
-        except MaterialError:
-            return None
+        return None if number is None else self._generations.key(number)
 
     def _next_number(self) -> int:
         """Return a number that no generation has and no note names."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent.core.files import ReaderConfiguration
@@ -43,10 +44,14 @@ Signature: TypeAlias = tuple[tuple[str, int, int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A generation as it was read: its manifest, its private key, and what is wrong with its files."""
+    """A generation as it was read: its manifest, and what is wrong with its files.
+
+    `has_key` says that the private key of its leaf was there; the key itself is read when it is
+    needed, and nothing keeps it in memory.
+    """
 
     generation: Generation
-    key: PrivateKey | None = field(repr=False)
+    has_key: bool
     damages: tuple[FileDamage, ...]
     folder: tuple[int, int, int]
     outdated: tuple[FileDamage, ...] = ()
@@ -56,7 +61,7 @@ class Found:
     @property
     def public_key(self) -> bytes | None:
         """The DER of the key's public half; None when the key is lost or is not that of the leaf."""
-        return None if self.key is None else self.generation.leaf.public_key
+        return self.generation.leaf.public_key if self.has_key else None
 
 
 class Generations:
@@ -104,6 +109,20 @@ class Generations:
         self._cache[number] = (signature, found)
         return found
 
+    def key(self, number: int) -> PrivateKey | None:
+        """Read the private key of a generation; None when it is lost, or there is no such generation."""
+        path = self.path(number)
+        with on_disk("reading a private key", path):
+            try:
+                generation = self.find(number).generation
+            except MaterialError:
+                return None
+            contents = {}
+            for file in generation.files:
+                with contextlib.suppress(MaterialError, *_GONE):
+                    contents[file.name] = read_bounded(path / file.name)
+            return rendering.read_key(self._wanted, contents, public_key=generation.leaf.public_key)
+
     def write(self, generation: Generation, files: Sequence[Rendered], key: PrivateKey) -> tuple[FileDamage, ...]:
         """Write a whole generation under its number, durably; return what does not read back as it was written."""
         temporary, final = self._folder / f"{TEMPORARY}{generation.number:06d}", self.path(generation.number)
@@ -130,7 +149,7 @@ class Generations:
                 raise
             if not damages:
                 # Just read back: the next look need not read it again.
-                found = Found(generation, key, (), _folder_stamp(final))
+                found = Found(generation, has_key=True, damages=(), folder=_folder_stamp(final))
                 self._cache[generation.number] = (self._signature(final), found)
             return damages
 
@@ -198,7 +217,7 @@ class Generations:
             self._expect_passwords()
         sound = {name: content for name, content in contents.items() if name not in {one.name for one in damages}}
         outdated = (*self._outdated(sound), *self._exposed(path, sound))
-        return Found(generation, key, tuple(damages), _folder_stamp(path), outdated)
+        return Found(generation, key is not None, tuple(damages), _folder_stamp(path), outdated)
 
     def _expect_passwords(self) -> None:
         """Raise `StoreError` when a password cannot be read: a key that cannot be seen now is no lost key."""

@@ -84,6 +84,7 @@ class PendingFile:
         """Remove the file; were it to come back after a power cut, it is seen to have become a generation."""
         with on_disk("removing the pending key", self._path), contextlib.suppress(FileNotFoundError):
             self._path.unlink()
+        self._cache = None  # the key with it
 
     def _write(self, pending: Pending, key: PrivateKey) -> None:
         with on_disk("writing the pending key", self._path):
