@@ -67,6 +67,14 @@ class _File:
         return not guarded or _ENCRYPTED in self.content
 
 
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    """A store, or an encrypted key, that did not."""
+
+    name: str
+    why: str
+
+
 def look(directory: Path, wanted: Sequence[Files]) -> FoundIdentity | None:
     """Read the plain files that stand at the paths of wanted ones; None when no key and leaf among them fit.
 
@@ -95,9 +103,9 @@ def look(directory: Path, wanted: Sequence[Files]) -> FoundIdentity | None:
 def refuse_locked(directory: Path, wanted: Sequence[Files]) -> None:
     """Raise `StoreError` for a store, or an encrypted key, that does not open: who reads it knows another password."""
     for file in _opened(directory, wanted):
-        if isinstance(file, str):
+        if isinstance(file, _Locked):
             raise StoreError(
-                f"{directory / file} stands there and does not open with the password that is set",
+                f"{directory / file.name} stands there, and does not open as what it is to be: {file.why}",
                 advice="set its password, or move it away if nobody reads it any more",
             )
 
@@ -127,8 +135,8 @@ def _shuts_out(status: os.stat_result, mode: int) -> bool:
     return bool(owner or group or status.st_mode & stat.S_IROTH)
 
 
-def _opened(directory: Path, wanted: Sequence[Files]) -> Iterator[_File | str]:
-    """Yield what opens, and the names of stores that do not; what is no store at all is passed over."""
+def _opened(directory: Path, wanted: Sequence[Files]) -> Iterator[_File | _Locked]:
+    """Yield what opens, and what is a store and does not; what is no store at all is passed over."""
     for group in rendering.stores(wanted):
         for name, role in formats.contents(group):
             content = _read(directory / name)
@@ -140,9 +148,9 @@ def _opened(directory: Path, wanted: Sequence[Files]) -> Iterator[_File | str]:
                 else:
                     key, chain = formats.read_identity(group, role, content)
                     yield _File(name, group, role, content, key, chain or ())
-            except MaterialError:
+            except MaterialError as error:
                 if group.password is not None and _is_locked(content):
-                    yield name
+                    yield _Locked(name, error.what)
 
 
 def _is_locked(content: bytes) -> bool:

@@ -497,3 +497,14 @@ async def test_a_crash_between_switch_and_clean_up_is_tidied(world: World) -> No
     assert world.store.pending is None
     assert world.switches == [1, 2]
     assert world.ca.calls == 2
+
+
+async def test_the_anchor_of_a_chain_is_known_although_the_peers_cannot_be_asked(world: World) -> None:
+    """Files that carry it are written again when the CA is down."""
+    root = world.ca.root.certificate
+    assert world.current.anchor == root
+    world.ca.anchor_trouble = "connection refused"
+    world.store.layout = "other"
+    await world.keeper.turn()
+    assert world.current.cause is Cause.FILES
+    assert world.current.anchor == root

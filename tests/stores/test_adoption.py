@@ -168,15 +168,22 @@ async def test_a_store_of_another_password_is_refused_before_a_ca_is_asked(shelf
     store = pkcs12.keystore(key, (leaf,), "kafka", "another-one") if name == "keystore.p12" else None
     lay(shelf, name, store or pkcs12.truststore((ROOT.certificate,), "another-one"))
     assert (await shelf.store.read()).adoptable is None
-    with pytest.raises(StoreError, match="does not open with the password"):
+    with pytest.raises(StoreError, match="does not open as what it is to be"):
         await shelf.issue()
 
 
-@pytest.mark.parametrize("role", ["tls.crt", "ca.crt", "truststore.p12"])
+async def test_a_keystore_in_the_place_of_a_truststore_is_refused(shelf: Shelf) -> None:
+    """Whoever copied it there trusts nobody by it, and its key would be where everybody reads."""
+    lay(shelf, "truststore.p12", put(shelf)["keystore.p12"])
+    with pytest.raises(StoreError, match="does not open as what it is to be"):
+        await shelf.issue()
+
+
+@pytest.mark.parametrize("role", ["tls.crt", "ca.crt"])
 async def test_a_key_that_lies_where_everybody_reads_is_not_kept_there(shelf: Shelf, role: str) -> None:
-    """A combined PEM under the certificate's name, a keystore copied as truststore: rendered, and preserved."""
+    """A combined PEM under the name of the certificate, or of the anchors: rendered, and preserved."""
     files = put(shelf)
-    secret = files["keystore.p12"] if role == "truststore.p12" else files["tls.pem"]
+    secret = files["tls.pem"]
     if role == "ca.crt":
         secret += pem.encode((ROOT.certificate,))
     lay(shelf, role, secret, 0o600)
@@ -394,3 +401,34 @@ async def test_a_jks_keystore_is_taken_over(shelf: Shelf) -> None:
     assert generation.chain == (leaf, link.certificate)
     assert (shelf.directory / "kafka.jks").read_bytes() == content
     assert jks.read_truststore((shelf.directory / "trust.jks").read_bytes(), "changeit") == (ROOT.certificate,)
+
+
+async def test_a_pair_that_does_not_fit_is_rendered(shelf: Shelf) -> None:
+    """A combined file with our chain and somebody else's key: whoever put it there made a mistake."""
+    files = put(shelf)
+    lay(shelf, "tls.pem", files["tls.crt"] + private_key.to_pem(make_key()))
+    generation = await adopt(shelf)
+    key = private_key.from_pem((shelf.directory / "tls.pem").read_bytes())
+    assert private_key.public_der(key) == generation.leaf.public_key
+
+
+async def test_the_first_generation_has_another_time_than_the_files_before_it(shelf: Shelf) -> None:
+    """A broker that has loaded them reads what takes their place."""
+    files = put(shelf)
+    before = int(NOW.timestamp() * 1000)
+    for name in files:
+        os.utime(shelf.directory / name, ns=(before * 10**6, before * 10**6))
+    await adopt(shelf)
+    assert all((shelf.directory / name).stat().st_mtime_ns // 10**6 != before for name in files)
+
+
+async def test_a_link_that_comes_in_between_is_refused(shelf: Shelf) -> None:
+    """What was looked at is not what is there any more."""
+    put(shelf)
+    found = await adoptable(shelf)
+    (shelf.directory / "tls.pem").unlink()
+    (shelf.directory / "tls.pem").symlink_to("/etc/hosts")
+    draft = Draft(Cause.ADOPTED, shelf.wanted.request, "", found.chain, (ROOT.certificate,), NOW)
+    with pytest.raises(StoreError, match="has not made"):
+        await shelf.store.adopt(draft, now=NOW)
+    assert not list((shelf.directory / ".generations").glob("*"))

@@ -316,3 +316,16 @@ async def test_a_chain_that_carries_its_anchor_is_told_by_the_manifest(tmp_path:
     assert current.anchor == ROOT.certificate
     chain = pkcs12.read_keystore((shelf.directory / "keystore.p12").read_bytes(), PASSWORD)[1]
     assert chain == (*generation.chain, ROOT.certificate)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_anchor_that_is_in_the_chain_is_not_put_there_twice(
+    variant: str, password: StorePassword, material: Material
+) -> None:
+    """Peers may trust an intermediate, and Java refuses a chain with a certificate too many."""
+    files = (group(variant, password, anchor=True),)
+    trusted = replace(material, anchor=material.chain[1])
+    for file in rendering.render(files, trusted):
+        assert rendering.trouble(files, file.name, file.content, trusted) == ""
+        chain = rendering.read_identity(files, file.name, file.content)[1]
+        assert chain in (None, material.chain)
