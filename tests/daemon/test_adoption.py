@@ -224,7 +224,8 @@ async def test_a_generation_that_was_never_switched_to_is_not_paid_for_again() -
     with pytest.raises(RuntimeError, match="killed"):
         await world.keeper.renew()
     staged = max(world.store.generations)
-    assert world.store.pending is not None
+    waiting = world.store.pending
+    assert waiting is not None
     assert world.current == first
     world.restart()
     world.now += timedelta(minutes=5)
