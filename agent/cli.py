@@ -130,12 +130,21 @@ def _add_store(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         ("verify", "print only what is wrong with a store or an identity's directory; exit code 1 when something is"),
     ):
         sub = about_store.add_parser(name, help=told, description=told)
-        sub.add_argument("path", metavar="PATH", help="PEM, PKCS12, JKS, or a directory that the agent keeps")
+        sub.add_argument(
+            "path", type=_some, metavar="PATH", help="PEM, PKCS12, JKS, or a directory that the agent keeps"
+        )
         sub.add_argument("--json", action="store_true", help="one JSON document")
         password = sub.add_mutually_exclusive_group()
         password.add_argument("--password-file", metavar="FILE", help="file with the store's password")
         password.add_argument("--password-environment", metavar="NAME", help="environment variable that holds it")
         sub.set_defaults(verb=_store, verify=name == "verify")
+
+
+def _some(text: str) -> str:
+    """Return the text; an empty one, as a variable that is not set leaves it, names nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

@@ -94,7 +94,8 @@ class Certificate:
         try:
             return _remembered(der)
         except UNREADABLE as error:
-            raise MaterialError(f"not a certificate that can be read: {error}") from error
+            # What the library says is for its makers: the kind of its own error, and which field it met it in.
+            raise MaterialError("not a certificate that can be read") from error
 
     @property
     def x509(self) -> x509.Certificate:

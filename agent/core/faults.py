@@ -1,7 +1,7 @@
 """What is wrong with a store that was opened.
 
-`wrong` is what some reader refuses, or what cannot be meant; `worth knowing` works, for now or for
-some readers. Nothing is known here of what the store is for: one without a private key is judged as
+`wrong` is what some reader refuses, or what cannot be meant; `notable` works, for now or for some
+readers. Nothing is known here of what the store is for: one without a private key is judged as
 a truststore, unless it begins with a leaf as a file of certificate and chain does.
 """
 
@@ -29,6 +29,7 @@ from agent.core.chain import (
 from agent.core.files import StoreFormat
 from agent.core.identity import ANY_EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE
 from agent.core.inspection import Finding, Kind, Severity, is_wrong
+from agent.core.proof import outgrown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 SOON = timedelta(days=30)
 """What expires within this time is worth knowing of."""
-
-OUR_ALIAS = 16
-"""Hex digits of the fingerprint that our truststores name an anchor by."""
 
 
 def findings(examined: Examined, now: datetime) -> tuple[Finding, ...]:
@@ -77,33 +75,30 @@ def _of_whole(examined: Examined) -> Iterator[Finding]:
         )
     if examined.format == StoreFormat.JKS and examined.keys:
         yield _notable("JKS keeps private keys from view weakly: whoever has the file can try passwords fast")
-    aliases = Counter(entry.alias.lower() for entry in examined.entries if entry.alias) if is_java else Counter[str]()
-    for alias, count in aliases.items():
+    if is_java:
+        yield from _of_aliases(examined)
+    unmarked = sum(1 for entry in examined.entries if entry.kind is Kind.CERTIFICATE)
+    if examined.format == StoreFormat.PKCS12 and unmarked and not examined.keys:
+        yield _wrong(
+            f"{unmarked} of {len(examined.entries)} certificates are not marked as trusted, as OpenSSL leaves them: "
+            "Java sees no trusted entry in them"
+        )
+
+
+def _of_aliases(examined: Examined) -> Iterator[Finding]:
+    """What Java makes of the names of its entries; a certificate that is none of them has a name for nobody."""
+    named = [entry for entry in examined.entries if entry.kind is not Kind.CERTIFICATE]
+    for alias, count in Counter(entry.alias.lower() for entry in named).items():
         if count > 1:
-            yield _wrong(f"{count} entries bear one alias, and Java sees one of them", alias)
-    for entry in examined.entries:
-        if not is_java or entry.alias == entry.alias.lower():
+            told = "bear one alias" if alias else "have an empty alias"
+            yield _wrong(f"{count} entries {told}, and Java sees one of them", alias)
+    for entry in named:
+        if entry.alias == entry.alias.lower():
             continue
         if examined.format == StoreFormat.JKS:
             yield _wrong("Java finds aliases of a JKS in lower case alone, and this has upper case", entry.alias)
         else:
             yield _notable(f"Java calls it {harmless(entry.alias.lower())}", entry.alias)
-    if examined.format == StoreFormat.PKCS12 and not examined.keys:
-        yield from _of_pkcs12_truststore(examined)
-
-
-def _of_pkcs12_truststore(examined: Examined) -> Iterator[Finding]:
-    nameless = sum(1 for entry in examined.entries if not entry.alias)
-    if nameless:
-        yield _wrong(
-            f"{nameless} of {len(examined.entries)} certificates have no alias, as OpenSSL writes them: "
-            "Java sees no trusted entry in them"
-        )
-    if any(entry.alias and entry.alias != entry.chain[0].fingerprint[:OUR_ALIAS] for entry in examined.entries):
-        yield _notable(
-            "Java takes only those certificates as trusted that carry an attribute which cannot be seen here: "
-            "`keytool -list` shows which"
-        )
 
 
 def _of_companions(examined: Examined, now: datetime) -> Iterator[Finding]:
@@ -159,9 +154,10 @@ def _of_order(chain: Sequence[Certificate], key: KeyFacts | None) -> Iterator[Fi
         if count > 1:
             yield _wrong(f"{name_of(one)} stands {count} times in the chain: {_REFUSED}")
     chain = tuple(dict.fromkeys(chain))
-    if len(chain) > LONGEST_PATH:
-        yield _wrong(f"the chain has {len(chain)} certificates, and no reader follows more than {LONGEST_PATH}")
-        chain = chain[:LONGEST_PATH]
+    if trouble := outgrown(chain):
+        yield _wrong(trouble)
+    # What costs time is looked at no further than a path can be long.
+    chain = chain[:LONGEST_PATH]
     leaf = _leaf(chain, key)
     linked = all(is_signed_by(one, following) for one, following in pairwise(chain))
     if linked and leaf == chain[0]:

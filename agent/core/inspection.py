@@ -22,7 +22,7 @@ class Severity(StrEnum):
     """Whether a finding is a fault."""
 
     WRONG = "wrong"
-    NOTABLE = "worth knowing"
+    NOTABLE = "notable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from agent.core.chain import NoPath, find_path
 from agent.core.identity import mismatches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from agent.core.certificate import Certificate
@@ -113,14 +113,18 @@ def _trusted_by_peers(candidate: Candidate, now: datetime) -> list[Finding]:
 
 def _fits_a_handshake(candidate: Candidate, _now: datetime) -> list[Finding]:
     """Is the chain small enough for Java, whichever side of a handshake reads it?"""
-    count, size = len(candidate.chain), sum(len(certificate.der) for certificate in candidate.chain)
+    trouble = outgrown(candidate.chain)
+    return [Finding("size", trouble, Remedy.NEW_LEAF)] if trouble else []
+
+
+def outgrown(chain: Sequence[Certificate]) -> str:
+    """Return why a chain, leaf included, is too large for a handshake with Java; empty where it is not."""
+    count, size = len(chain), sum(len(certificate.der) for certificate in chain)
     if count > LONGEST_CHAIN:
-        what = f"the chain has {count} certificates, and a server on Java takes {LONGEST_CHAIN} from a client"
-    elif size > LARGEST_CHAIN:
-        what = f"the chain has {size} bytes, and Java takes {LARGEST_CHAIN} in a handshake"
-    else:
-        return []
-    return [Finding("size", what, Remedy.NEW_LEAF)]
+        return f"the chain has {count} certificates, and a server on Java takes {LONGEST_CHAIN} from a client"
+    if size > LARGEST_CHAIN:
+        return f"the chain has {size} bytes, and Java takes {LARGEST_CHAIN} in a handshake"
+    return ""
 
 
 def _stores_open(candidate: Candidate, _now: datetime) -> list[Finding]:

@@ -131,10 +131,13 @@ class _Opener:
         self._work.take(scheme.cost)
         plain = scheme.decrypt(info.child(2).untagged, self._password, self._work)
         try:
-            return self._reader.first(plain or b"")
+            safe = self._reader.first(plain or b"")
         except MaterialError:
-            # Without a sum over the whole, what a wrong password makes of it may seem well padded.
             raise self._unopened() from None
+        if safe.tag != der.SEQUENCE or len(safe.whole) != len(plain or b""):
+            # Without a sum over the whole, what a wrong password makes of it may seem well padded.
+            raise self._unopened()
+        return safe
 
     def _bags(self, safe: Element, *, nested: bool = False) -> Iterator[Bag]:
         for bag in safe.children:

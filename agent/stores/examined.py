@@ -11,15 +11,12 @@ from agent.core.certificate import Certificate, key_type
 from agent.core.files import StoreFormat
 from agent.core.inspection import DER, Entry, Examined, KeyFacts, Kind
 from agent.errors import MaterialError
-from agent.keystores import opened, private_key
+from agent.keystores import magic, opened, private_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent.keystores.material import StoreEntry
-
-_KEY_BAGS = (bytes.fromhex("2a864886f70d010c0a0101"), bytes.fromhex("2a864886f70d010c0a0102"))
-"""1.2.840.113549.1.12.10.1.1 and .2: a key in a PKCS12 (RFC 7292, 4.2), which no reader encrypts the sort of."""
 
 _PBES2 = bytes.fromhex("06092a864886f70d01050d")
 """1.2.840.113549.1.5.13 (RFC 8018)."""
@@ -27,7 +24,6 @@ _PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 """1.2.840.113549.1.7.2: a PKCS#7."""
 
-_JCEKS = bytes.fromhex("cececece")
 _ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b")
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9][A-Z0-9 ]{1,40})-----")
 _KEY_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----([^-]*)")
@@ -59,12 +55,18 @@ def needs_password(content: bytes) -> bool:
 
 
 def is_secret(content: bytes) -> bool:
-    """Return whether a file holds a private key, encrypted or not, or a reader's password; nothing is opened."""
+    """Return whether a file shows a private key, encrypted or not, or a reader's password; nothing is opened.
+
+    A PKCS12 shows the keys that stand in no encrypted part, which is where every program that we
+    know puts them; one within an encrypted part is seen by `examine` alone.
+    """
     match opened.sniff(content):
         case StoreFormat.PEM:
             return _KEY_BLOCK.search(content) is not None
         case StoreFormat.PKCS12:
-            return any(bag in content for bag in _KEY_BAGS)
+            from agent.keystores import pfx
+
+            return any(kind in content for kind in pfx.KEYS)
         case StoreFormat.JKS:
             return any(entry.key is not None or entry.locked for entry in opened.open_store(content, None).entries)
         case _:
@@ -132,7 +134,7 @@ def _seems(content: bytes) -> str:
         return "empty"
     if labels:
         return f"PEM with {', '.join(labels[:5])}"
-    if content.startswith(_JCEKS):
+    if content.startswith(magic.JCEKS):
         return "a JCEKS; `keytool -importkeystore -deststoretype PKCS12` converts it"
     if content.startswith(b"\x30"):
         return "a PKCS#7 in DER" if _SIGNED_DATA in content[:32] else "DER, but no certificate: a key or a request, say"

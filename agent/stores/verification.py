@@ -23,7 +23,7 @@ from agent.errors import MaterialError, StoreError
 from agent.keystores.opened import sniff
 from agent.stores import manifest, pending
 from agent.stores.atomic import TEMPORARY, UNFINISHED, on_disk, read_bounded
-from agent.stores.examined import examine, is_secret
+from agent.stores.examined import examine, is_secret, needs_password
 from agent.stores.generations import FOLDER
 from agent.stores.paths import CURRENT
 
@@ -195,12 +195,12 @@ class _Look:
         except MaterialError as error:
             self._wrong(error.what, where)
             return SeenFile(record), None, None
-        secret = _seems_secret(content)
+        examined, trouble = self._opened(content)
+        secret = _seems_secret(content) or (examined is not None and bool(examined.keys))
         if secret and mode & stat.S_IROTH:
             self._wrong(f"others may read it, and it holds a private key or a password (mode {mode:04o})", where)
         if mode & (stat.S_IWGRP | stat.S_IWOTH):
             self._wrong(f"its group or others may write to it (mode {mode:04o})", where)
-        examined, trouble = self._opened(content)
         if hashlib.sha256(content).hexdigest() != record.sha256:
             self._sum_differs(where, examined, trouble, secret=secret)
         elif trouble:
@@ -216,7 +216,8 @@ class _Look:
         try:
             examined = examine(content, self._password)
         except MaterialError as error:
-            return None, error.what
+            lacking = self._password is None and needs_password(content)
+            return None, f"{error.what}; give it with --password-file" if lacking else error.what
         if format_ is StoreFormat.JKS and self._password is None:
             examined = replace(examined, remarks=())  # that nobody can tell whether it was altered; its sum does
         return examined, ""

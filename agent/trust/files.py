@@ -8,6 +8,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+import structlog
+
 from agent.core.files import StoreFormat
 from agent.errors import MaterialError, TrustError
 from agent.keystores import opened
@@ -123,12 +125,16 @@ class AnchorFiles:
         format_ = opened.sniff(content)
         try:
             password = read_secret(self._password) if format_ in _LOCKED and self._password is not None else None
-            return opened.read_anchors(content, password)
+            anchors, remarks = opened.read_anchors(content, password)
         except MaterialError as error:
             advice = error.advice or "replace it with the CA's certificate in PEM"
             if format_ is StoreFormat.PKCS12 and self._password is None:
                 advice = "write its `password_file` or `password_environment` beside its path"
             raise TrustError(f"{path}: {error.what}", advice=advice) from error
+        for remark in remarks:
+            # A file is read when it has changed, so this is not said again and again.
+            structlog.get_logger().warning("a source of trust anchors", path=str(path), remark=remark)
+        return anchors
 
 
 @dataclass(frozen=True, slots=True)

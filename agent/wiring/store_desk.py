@@ -42,7 +42,7 @@ def inspect(path: Path, secret: Secret | None, *, clock: Callable[[], datetime] 
     It blocks. Raise `AgentError` when it cannot be read or does not open, and for what is no store.
     """
     now = clock()
-    if path.is_dir():
+    if _is_directory(path):
         verified = verify_directory(path, now, _password(secret))
         return Told(
             not is_wrong(verified.findings),
@@ -67,7 +67,7 @@ def verify(path: Path, secret: Secret | None, *, clock: Callable[[], datetime] =
 
 
 def _found(path: Path, password: str | None, now: datetime) -> tuple[Finding, ...]:
-    if path.is_dir():
+    if _is_directory(path):
         verified: Verified = verify_directory(path, now, password)
         return verified.findings
     return merged(findings(_examined(path, password), now))
@@ -77,6 +77,10 @@ def _examined(path: Path, password: str | None) -> Examined:
     with on_disk("reading the store", path):
         try:
             content = read_bounded(path)
+        except FileNotFoundError:
+            raise AgentError(
+                f"there is no {path}", advice="name a file that is a store, or a directory that the agent keeps"
+            ) from None
         except MaterialError as error:
             raise MaterialError(f"{path}: {error.what}", advice="name a file that is a store") from None
     try:
@@ -84,6 +88,11 @@ def _examined(path: Path, password: str | None) -> Examined:
     except MaterialError as error:
         lacks_password = password is None and needs_password(content)
         raise AgentError(f"{path}: {error.what}", advice=HOW_TO_GIVE_IT if lacks_password else error.advice) from None
+
+
+def _is_directory(path: Path) -> bool:
+    with on_disk("looking for the store", path):
+        return path.is_dir()
 
 
 def _password(secret: Secret | None) -> str | None:

@@ -22,6 +22,7 @@ WIDTH = 100
 """Columns; names that are longer are not broken."""
 
 _FORMATS = {"pem": "PEM", "pkcs12": "PKCS12", "jks": "JKS", DER: "a certificate in DER"}
+_HEADS = {Severity.WRONG: "wrong", Severity.NOTABLE: "worth knowing"}
 _NO_VALUE = "none"
 
 # --- text -----------------------------------------------------------------------------------
@@ -60,8 +61,9 @@ def of_directory(path: Path, verified: Verified, now: datetime) -> tuple[str, ..
                 f"  {harmless(file.record.name)}: {format_}{mode}{edited}",
                 f"    SHA-256    {file.record.sha256}",
             ]
-        lines += ["", "leaf:"]
-        lines += (f"  {line}" for line in _of_certificate(generation.leaf, now))
+        lines += ["", "chain, leaf first:"]
+        for certificate in generation.chain:
+            lines += (f"  {line}" for line in _of_certificate(certificate, now))
     return (*lines, "", *of_findings(verified.findings))
 
 
@@ -73,7 +75,7 @@ def of_findings(found: Sequence[Finding]) -> tuple[str, ...]:
         if severity is Severity.WRONG and not those:
             lines.append("nothing is wrong")
         elif those:
-            lines.append(f"{severity}:")
+            lines.append(f"{_HEADS[severity]}:")
         for one in those:
             lines += _wrapped(f"  - {one}", "    ")
     return tuple(lines)
@@ -173,7 +175,8 @@ def directory_values(path: Path, verified: Verified, now: datetime) -> dict[str,
     """Return what is current in a directory: `path`, `generation` (null when none can be read), `kept`, `findings`.
 
     A generation has `number`, `cause`, `made_at`, `issued_at`, `issuer`, `remarks`, `leaf` (a
-    certificate), and `files`, each with `name`, `format`, `mode` (octal), `sha256` and `edited`.
+    certificate), `chain` (certificates, leaf first), and `files`, each with `name`, `format`, `mode`
+    (octal), `sha256` and `edited`.
     """
     generation = verified.generation
     return {
@@ -187,6 +190,7 @@ def directory_values(path: Path, verified: Verified, now: datetime) -> dict[str,
             "issuer": generation.issuer,
             "remarks": list(generation.remarks),
             "leaf": certificate_values(generation.leaf, now),
+            "chain": [certificate_values(certificate, now) for certificate in generation.chain],
             "files": [
                 {
                     "name": file.record.name,
@@ -220,7 +224,7 @@ def certificate_values(certificate: Certificate, now: datetime) -> dict[str, Any
 
 
 def finding_values(found: Sequence[Finding]) -> list[dict[str, str]]:
-    """Return the findings: `severity` (wrong, or worth knowing), `where` (empty: the whole) and `what`."""
+    """Return the findings: `severity` (`wrong`, or `notable`: worth knowing), `where` (empty: the whole) and `what`."""
     return [{"severity": str(one.severity), "where": one.where, "what": one.what} for one in found]
 
 

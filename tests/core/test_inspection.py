@@ -16,11 +16,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.certificate import Certificate
+from agent.core.certificate import LARGEST_CERTIFICATE, Certificate
 from agent.core.faults import findings
 from agent.core.files import StoreFormat
 from agent.core.identity import KeyAlgorithm, Usage
 from agent.core.inspection import DER, Entry, Examined, Finding, KeyFacts, Kind, Severity, is_wrong, merged
+from agent.core.proof import LARGEST_CHAIN, LONGEST_CHAIN
 from agent.keystores import private_key
 from tests.material import NOW, Ca, make_key, make_request
 
@@ -161,13 +162,24 @@ def test_a_certificate_that_stands_twice_is_wrong() -> None:
     assert only(wrong(keystore(*CHAIN, LOWER.certificate)), "CN=Lower,O=MyOrg stands 2 times")
 
 
-def test_a_chain_without_end_is_wrong_and_not_walked() -> None:
-    """No reader follows it."""
-    ladder = [ROOT.intermediate("CN=0")]
-    for step in range(11):
-        ladder.append(ladder[-1].intermediate(f"CN={step + 1}"))
-    leaf = ladder[-1].leaf(REQUEST, KEY)
-    assert only(wrong(keystore(leaf, *(one.certificate for one in reversed(ladder)))), "13 certificates")
+def ladder(links: int) -> tuple[Certificate, ...]:
+    """Return a leaf and as many CAs above it, each issued by the next, the last of them by the root."""
+    steps = [ROOT.intermediate("CN=0")]
+    for step in range(links - 1):
+        steps.append(steps[-1].intermediate(f"CN={step + 1}"))
+    return (steps[-1].leaf(REQUEST, KEY), *(one.certificate for one in reversed(steps)))
+
+
+def test_a_chain_that_the_proof_refutes_is_wrong() -> None:
+    """In the same words, at the same number of certificates and of bytes, with the key or without."""
+    for chain in (keystore(*ladder(LONGEST_CHAIN)), pem(*ladder(LONGEST_CHAIN))):
+        assert only(wrong(chain), "the chain has 9 certificates, and a server on Java takes 8 from a client")
+    assert wrong(keystore(*ladder(LONGEST_CHAIN - 1))) == []
+    assert only(wrong(keystore(*ladder(12))), "the chain has 13 certificates")
+    names = tuple(f"{number:03}.{'x' * 60}.example.com" for number in range(450))
+    large = LOWER.leaf(make_request(dns=names, lifetime=LIFETIME), KEY)
+    assert LARGEST_CHAIN < len(large.der) <= LARGEST_CERTIFICATE
+    assert only(wrong(keystore(large)), f"the chain has {len(large.der)} bytes, and Java takes 32000 in a handshake")
 
 
 @pytest.mark.parametrize(("days", "word"), [(-1, "expired at"), (1, "is valid from")])
@@ -290,6 +302,18 @@ def test_aliases_that_java_changes() -> None:
     one = truststore(ROOT.certificate, STRANGER.certificate, store=StoreFormat.JKS)
     twins = replace(one, entries=tuple(replace(entry, alias="ca") for entry in one.entries))
     assert only(wrong(twins), "ca: 2 entries bear one alias")
+    nameless = replace(one, entries=tuple(replace(entry, alias="") for entry in one.entries))
+    assert only(wrong(nameless), "2 entries have an empty alias, and Java sees one of them")
+
+
+def test_aliases_of_what_is_no_entry_are_those_of_nobody() -> None:
+    """The CAs of a chain in a PKCS12 may all be called alike, and as they like: Java does not list them."""
+    cas = tuple(
+        Entry("CA", Kind.CERTIFICATE, (one,)) for one in (STRANGER.certificate, Ca.root("CN=Third").certificate)
+    )
+    mixed = Examined(StoreFormat.PKCS12, (*keystore(*CHAIN).entries, *cas))
+    assert wrong(mixed) == []
+    assert not any("Java calls it" in one for one in notable(mixed))
 
 
 def test_ed25519_in_pem_is_worth_knowing() -> None:
@@ -340,11 +364,14 @@ def test_a_long_pem_bundle_with_a_leaf_in_it_is_no_chain() -> None:
 
 
 def test_pkcs12_that_java_sees_empty() -> None:
-    """What OpenSSL writes has no alias; of other aliases than ours nobody here can tell."""
-    bare = Examined(StoreFormat.PKCS12, (Entry("", Kind.TRUSTED, (ROOT.certificate,)),))
-    assert only(wrong(bare), "1 of 1 certificates have no alias")
-    named = Examined(StoreFormat.PKCS12, (Entry("root", Kind.TRUSTED, (ROOT.certificate,)),))
-    assert only(notable(named), "keytool -list")
+    """What OpenSSL writes is not marked as trusted, under whatever alias; what is marked needs none."""
+    for alias in ("", "root"):
+        bare = Examined(StoreFormat.PKCS12, (Entry(alias, Kind.CERTIFICATE, (ROOT.certificate,)),))
+        assert only(wrong(bare), "1 of 1 certificates are not marked as trusted", "Java sees no trusted entry")
+        assert notable(bare) == []
+    for alias in ("1", "root"):
+        marked = Examined(StoreFormat.PKCS12, (Entry(alias, Kind.TRUSTED, (ROOT.certificate,)),))
+        assert findings(marked, NOW) == ()
 
 
 def test_certificates_beside_a_key() -> None:

@@ -16,15 +16,6 @@ def sequence(*elements: bytes) -> bytes:
     return b"\x30\x84" + len(body).to_bytes(4) + body
 
 
-def integer(number: int) -> bytes:
-    """Return an INTEGER."""
-    body = number.to_bytes(number.bit_length() // 8 + 1, signed=True)
-    return bytes([2, len(body)]) + body
-
-
-SALT = b"\x04\x08saltsalt"
-
-
 def test_reader_reads_lengths_that_are_told_and_such_that_are_not() -> None:
     """A store that Bouncy Castle or a browser wrote in BER is the same as one in DER."""
     octets = b"\x24\x80\x04\x02ab\x24\x03\x04\x01c\x00\x00"
@@ -33,6 +24,9 @@ def test_reader_reads_lengths_that_are_told_and_such_that_are_not() -> None:
     assert element.child(1).tag == 5
     assert len(element.children) == 2
     assert bytes(element.child(0).whole) == octets
+    assert der.Reader().first(b"\xa0\x80" + octets + b"\x00\x00").child(0).octets == b"abc"
+    for implicit in (b"\x80\x03abc", b"\xa0\x80\x04\x02ab\x04\x01c\x00\x00"):
+        assert der.Reader().first(implicit).untagged == b"abc"
     assert der.Reader().first(b"\x04\x81\x80" + b"x" * 128).octets == b"x" * 128
 
 
@@ -88,31 +82,3 @@ def test_reader_raises_nothing_else(content: bytes) -> None:
     except MaterialError:
         return
     assert b"".join(bytes(element.whole) for element in elements) == content
-    der.check_rounds()
-
-
-@pytest.mark.parametrize(
-    "algorithm",
-    [
-        sequence(SALT, integer(der.MOST_ROUNDS + 1)),
-        sequence(sequence(SALT, integer(der.MOST_ROUNDS)), sequence(SALT, integer(1))),
-        sequence(SALT, integer(-der.MOST_ROUNDS - 1)),
-        sequence(SALT, b"\x02\x40" + b"\x01" * 64),
-        sequence(b"\x24\x0a" + SALT, integer(der.MOST_ROUNDS + 1)),
-        sequence(SALT, integer(1 << 17), integer(8), integer(1)),
-        sequence(SALT, integer(16), integer(8), integer(1 << 16)),
-        sequence(SALT, integer(der.MOST_ROUNDS + 1), integer(32)),
-    ],
-    ids=["many", "together", "negative", "endless", "a salt in pieces", "scrypt, large", "scrypt, often", "PBKDF2"],
-)
-def test_check_rounds_refuses_hours(algorithm: bytes) -> None:
-    """Whichever key derivation it is, and wherever it stands, its cost counts."""
-    with pytest.raises(MaterialError, match="rounds of key derivation"):
-        der.check_rounds(der.Reader().first(sequence(b"\x05\x00", algorithm)))
-
-
-def test_check_rounds_allows_what_is_usual() -> None:
-    """A million rounds, and scrypt as OpenSSL uses it, are fine."""
-    usual = sequence(SALT, integer(1_000_000), integer(32), sequence(b"\x05\x00"))
-    scrypt = sequence(SALT, integer(1 << 14), integer(8), integer(1))
-    der.check_rounds(*(der.Reader().first(one) for one in (usual, scrypt)))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.core.files import Encryption
 from agent.errors import MaterialError
-from agent.keystores import jks, opened, pem, pkcs12, private_key
+from agent.keystores import jks, magic, opened, pem, pkcs12, private_key
 from tests.keystores.identities import PASSWORD, make_identity
 from tests.material import NOW
 
@@ -58,8 +58,8 @@ READERS: tuple[Callable[[bytes], object], ...] = (
 HEADS = st.sampled_from(
     [
         b"",
-        jks.MAGIC + b"\0\0\0\2",
-        jks.JCEKS_MAGIC,
+        magic.JKS + b"\0\0\0\2",
+        magic.JCEKS,
         b"\x30\x80\2\1\3",
         b"\x30\x82\1\0\2\1\3",
         b"-----BEGIN PRIVATE KEY-----\n",

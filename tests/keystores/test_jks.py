@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import MaterialError
-from agent.keystores import jks, jks_key, pem, private_key
+from agent.keystores import jks, jks_key, limits, magic, pem, private_key
 from tests.judges.keys import ask, entries, java_fingerprints, keytool
+from tests.keystores.hostile import rsa_key
 from tests.keystores.identities import ALGORITHMS, PASSWORD, Identity, make_identity
 from tests.material import NOW, make_key
 
@@ -237,7 +239,7 @@ def test_stores_refuse_what_would_serve_nobody(identity: Identity) -> None:
 
 def sealed(*parts: bytes | int) -> bytes:
     """Return a store with a right sum of whatever follows its magic number; numbers take four bytes."""
-    body = jks.MAGIC + b"".join(struct.pack(">I", part) if isinstance(part, int) else part for part in parts)
+    body = magic.JKS + b"".join(struct.pack(">I", part) if isinstance(part, int) else part for part in parts)
     return body + jks._seal(body, PASSWORD)
 
 
@@ -247,7 +249,7 @@ OTHER = jks_key._tagged(0x30, bytes.fromhex("300b06092a864886f70d01050d") + jks_
 """A key under PBES2, which no JKS has."""
 SHORT = jks_key._tagged(0x30, jks_key._ALGORITHM + jks_key._tagged(4, bytes(39)))
 HOSTILE = {
-    "only a magic number": (jks.MAGIC, "cut short"),
+    "only a magic number": (magic.JKS, "cut short"),
     "another magic number": (b"\0" * 100, "is none"),
     "version 1": (sealed(1, 0), "version 1"),
     "a count of billions": (sealed(2, MOST), "cut short"),
@@ -257,7 +259,7 @@ HOSTILE = {
     "a key of gigabytes": (sealed(2, 1, 1, ALIAS, DATE, MOST), "cut short"),
     "a key beyond all measure": (sealed(2, 1, 1, ALIAS, DATE, 20_000, bytes(20_000), 0), "larger than"),
     "keys beyond all measure": (
-        sealed(2, 11, (struct.pack(">I", 1) + ALIAS + DATE + struct.pack(">I", len(OTHER)) + OTHER + bytes(4)) * 11),
+        sealed(2, 6, (struct.pack(">I", 1) + ALIAS + DATE + struct.pack(">I", len(OTHER)) + OTHER + bytes(4)) * 6),
         "keys of more than",
     ),
     "a key that is no DER": (sealed(2, 1, 1, ALIAS, DATE, 4, b"\x30\x80\0\1", 0), "put together"),
@@ -269,7 +271,7 @@ HOSTILE = {
     "a certificate of another kind": (sealed(2, 1, 2, ALIAS, DATE, b"\0\3PGP", 0), "no X.509"),
     "a certificate that is none": (sealed(2, 1, 2, ALIAS, DATE, TYPE, 3, b"abc"), "not a certificate"),
     "a certificate of gigabytes": (sealed(2, 1, 2, ALIAS, DATE, TYPE, MOST), "cut short"),
-    "more bytes than are read": (jks.MAGIC + bytes(5 * 1024 * 1024), "larger than"),
+    "more bytes than are read": (magic.JKS + bytes(5 * 1024 * 1024), "larger than"),
 }
 
 
@@ -286,6 +288,50 @@ def test_read_gives_no_date_that_no_calendar_has(identity: Identity) -> None:
     (entry,) = jks.read(sealed(2, 1, 2, b"\0\3\xed\xa0\x80", b"\xff" * 8, TYPE, len(der), der), PASSWORD)
     assert entry.made_at is None
     assert entry.alias == "\N{REPLACEMENT CHARACTER}"
+
+
+def named(alias: bytes, identity: Identity) -> bytes:
+    """Return a store with a trusted entry under an alias as it is encoded."""
+    der = identity.anchors[0].der
+    return sealed(2, 1, 2, len(alias).to_bytes(2) + alias, DATE, TYPE, len(der), der)
+
+
+ENCODED = {b"\xc0\x80": "\0", b"\0": "\0", b"\xc1\xa1": "a", b"\xed\xa0\xbd\xed\xb8\x80": "\N{GRINNING FACE}", b"": ""}
+"""What Java reads, also in more bytes than it need be, which no other UTF-8 allows."""
+
+GARBLED = ("\N{GRINNING FACE}".encode(), b"\xe9\xff\xfe", b"\x80", b"\xc3", b"\xe2\x82", b"\xe2\x82A")
+
+
+def test_read_reads_aliases_as_java_does_or_not_at_all(identity: Identity) -> None:
+    """Where an alias is not encoded as Java wants it, Java opens nothing of the store, and that is what is told."""
+    for alias, text in ENCODED.items():
+        (entry,) = jks.read(named(alias, identity), PASSWORD)
+        assert entry.alias == text
+    for alias in GARBLED:
+        with pytest.raises(MaterialError, match="no modified UTF-8, and Java does not open such a store"):
+            jks.read(named(alias, identity), PASSWORD)
+
+
+@pytest.mark.slow
+def test_java_opens_no_store_with_a_garbled_alias(identity: Identity, tmp_path: Path) -> None:
+    """Of the same aliases it opens those that we open."""
+    paths = [(tmp_path / f"{number}.jks", alias) for number, alias in enumerate((*ENCODED, *GARBLED))]
+    for path, alias in paths:
+        path.write_bytes(named(alias, identity))
+    answers = ask(*(("store", "JKS", path, PASSWORD) for path, _ in paths))
+    for (_, alias), answer in zip(paths, answers, strict=True):
+        assert answer.startswith("error") is (alias in GARBLED)
+
+
+def test_read_does_not_try_a_key_that_is_too_long() -> None:
+    """Keys of 20,000 bits, whose numbers are nonsense, are locked ones in a moment; each would take ten seconds."""
+    locked = jks_key.lock(rsa_key(20_000, sound=False), PASSWORD)
+    assert len(locked) < limits.LARGEST_KEY
+    entry = struct.pack(">I", 1) + ALIAS + DATE + struct.pack(">I", len(locked)) + locked + bytes(4)
+    started = time.monotonic()
+    entries_ = jks.read(sealed(2, 5, entry * 5), PASSWORD)
+    assert time.monotonic() - started < 2
+    assert [entry.locked for entry in entries_] == [True] * 5
 
 
 def test_read_shows_a_key_that_is_protected_in_another_way_as_locked() -> None:

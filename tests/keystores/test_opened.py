@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12 as library
 
 from agent.core.files import Encryption, StoreFormat
 from agent.errors import MaterialError
-from agent.keystores import jks, opened, pem, pkcs12, private_key
+from agent.keystores import jks, magic, opened, pem, pkcs12, private_key
 from agent.keystores.material import StoreEntry
-from tests.judges.keys import ask
+from tests.judges.keys import ask, entries
 from tests.keystores.identities import PASSWORD, Identity, make_identity
 from tests.material import NOW
 
@@ -56,7 +56,7 @@ def test_sniff_tells_the_formats_apart(identity: Identity) -> None:
     others = (
         identity.chain[0].der,
         private_key.to_der(identity.key),
-        jks.JCEKS_MAGIC,
+        magic.JCEKS,
         b"",
         b"\x30",
         b"\x30\x84",
@@ -124,7 +124,7 @@ def test_open_store_refuses_what_holds_nothing(identity: Identity) -> None:
         (b"", "holds no certificate"),
         (b"words", "holds no certificate"),
         (der, "is DER, not PEM"),
-        (jks.JCEKS_MAGIC + bytes(40), "is a JCEKS"),
+        (magic.JCEKS + bytes(40), "is a JCEKS"),
         (pem.block("PUBLIC KEY", der), "neither a certificate nor a private key"),
         (b"\x30\x03\x02\x01\x03", "cut short, or is none"),
         (b"\x30\x0a\x02\x01\x03\x30\x05\x05\0\x05\0\0", "cut short, or is none"),
@@ -141,7 +141,7 @@ def test_open_store_remarks_on_keys_that_it_cannot_give() -> None:
     encryption = BestAvailableEncryption(PASSWORD.encode())
     old = ed448.Ed448PrivateKey.generate()
     store = opened.open_store(library.serialize_key_and_certificates(b"old", old, None, None, encryption), PASSWORD)
-    assert store.entries == (StoreEntry("", None, (), locked=True),)
+    assert store.entries == (StoreEntry("old", None, (), locked=True),)
     assert store.remarks == ("its key is of a kind that the agent does not use", "its key has no certificate")
     content = old.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     assert opened.open_store(content, None).remarks == ("this private key is of a kind that the agent does not use",)
@@ -150,10 +150,10 @@ def test_open_store_remarks_on_keys_that_it_cannot_give() -> None:
 def test_read_anchors_takes_what_a_file_offers(identity: Identity) -> None:
     """All certificates of a PEM, the trusted ones of the others; a JKS needs no password for that."""
     for content in truststores(identity).values():
-        assert opened.read_anchors(content, PASSWORD) == identity.anchors
-    assert opened.read_anchors(truststores(identity)[StoreFormat.JKS], None) == identity.anchors
+        assert opened.read_anchors(content, PASSWORD) == (identity.anchors, ())
+    assert opened.read_anchors(truststores(identity)[StoreFormat.JKS], None) == (identity.anchors, ())
     stores = keystores(identity)
-    assert opened.read_anchors(stores.pop(StoreFormat.PEM), None) == identity.chain
+    assert opened.read_anchors(stores.pop(StoreFormat.PEM), None) == (identity.chain, ())
     for content in stores.values():
         with pytest.raises(MaterialError, match="holds no trusted certificate") as caught:
             opened.read_anchors(content, PASSWORD)
@@ -162,7 +162,7 @@ def test_read_anchors_takes_what_a_file_offers(identity: Identity) -> None:
 
 @pytest.mark.slow
 def test_open_store_reads_what_java_wrote(tmp_path: Path) -> None:
-    """Of a PKCS12 with a key and anchors all are found; of one with two keys one, and that there are two is said."""
+    """Of a PKCS12 and a JKS all keys and anchors are found, each key with its chain."""
     one, two = make_identity(), make_identity()
     words = []
     for number, identity in enumerate((one, two)):
@@ -176,7 +176,7 @@ def test_open_store_reads_what_java_wrote(tmp_path: Path) -> None:
     (tmp_path / "other.pem").write_bytes(pem.encode(one.anchors[1:]))
     makes: dict[str, tuple[str | Path, ...]] = {
         "one": ("make", "PKCS12", tmp_path / "one", PASSWORD, words[0], *anchors),
-        "two": ("make", "PKCS12", tmp_path / "two", PASSWORD, *words),
+        "two": ("make", "PKCS12", tmp_path / "two", PASSWORD, *words, *anchors),
         "jks": ("make", "JKS", tmp_path / "jks", PASSWORD, *words, *anchors),
     }
     assert ask(*makes.values()) == ["", "", ""]
@@ -189,13 +189,20 @@ def test_open_store_reads_what_java_wrote(tmp_path: Path) -> None:
         "caroot": (one.anchors[:1], True),
         "other": (one.anchors[1:], True),
     }
-    assert set(opened.read_anchors((tmp_path / "one").read_bytes(), PASSWORD)) == set(one.anchors)
+    assert set(opened.read_anchors((tmp_path / "one").read_bytes(), PASSWORD)[0]) == set(one.anchors)
 
-    assert "it holds 2 keys, of which one is shown" in stores["two"].remarks[0]
-    assert [entry.key is not None for entry in stores["two"].entries].count(True) == 1
-    with pytest.raises(MaterialError, match="holds no trusted certificate"):
-        opened.read_anchors((tmp_path / "two").read_bytes(), PASSWORD)
-
-    found = {entry.alias: entry for entry in stores["jks"].entries}
-    assert {alias for alias, entry in found.items() if entry.key is not None} == {"broker-0", "broker-1"}
-    assert {alias for alias, entry in found.items() if entry.trusted} == {"caroot", "other"}
+    answers = ask(*(("store", kind, tmp_path / name, PASSWORD) for name, kind in (("two", "PKCS12"), ("jks", "JKS"))))
+    for name, answer in zip(("two", "jks"), answers, strict=True):
+        assert stores[name].remarks == ()
+        found = {entry.alias: entry for entry in stores[name].entries}
+        told = entries(answer)
+        assert {alias for alias, entry in found.items() if entry.key is not None or entry.trusted} == told.keys()
+        for number, identity in enumerate((one, two)):
+            entry = found[f"broker-{number}"]
+            assert entry.key is not None
+            assert private_key.to_der(entry.key) == private_key.to_der(identity.key)
+            # The CAs of both have the same names, which are all that a PKCS12 ties them to their leaves with.
+            assert tuple(certificate.fingerprint for certificate in entry.chain) == told[entry.alias].fingerprints
+            assert entry.chain[0] == identity.chain[0]
+        assert {alias for alias, entry in found.items() if entry.trusted} == {"caroot", "other"}
+        assert set(opened.read_anchors((tmp_path / name).read_bytes(), PASSWORD)[0]) == set(one.anchors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,9 +21,11 @@ from agent.core.certificate import key_type
 from agent.core.files import Encryption
 from agent.core.identity import KeyAlgorithm
 from agent.errors import MaterialError
-from agent.keystores import limits, pem, private_key
+from agent.keystores import der, limits, pem, private_key
 from tests.judges.keys import ask
-from tests.keystores.hostile import HOURS, rebuilt
+from tests.keystores import parts
+from tests.keystores.hostile import DH, DSA, HOURS, discrete_key, rebuilt, rsa_key
+from tests.keystores.identities import PASSWORD
 from tests.material import Ca, make_key, make_request
 from tests.tools import need
 
@@ -121,7 +124,43 @@ def test_from_pem_refuses_an_rsa_key_that_does_not_sign() -> None:
         private_key.from_pem(broken_rsa_key())
 
 
-PASSWORD = "correct horse battery"  # noqa: S105 - made up for the tests
+LONG_KEYS = {
+    "RSA of 20,000 bits": (rsa_key(20_000, sound=False), "has 20000 bits"),
+    "RSA just too long": (rsa_key(8_200), "has 8200 bits"),
+    "RSA with other primes": (rsa_key(2_048, 10_000, sound=False), "do not belong together"),
+    "DSA": (discrete_key(DSA, 16_000), "of a kind that the agent does not use"),
+    "DH": (discrete_key(DH, 16_000), "of a kind that the agent does not use"),
+}
+
+
+@pytest.mark.parametrize("name", LONG_KEYS)
+def test_no_key_is_tried_that_would_take_long(name: str) -> None:
+    """Nor one that the library fails at by itself; in DER, and in PEM as PKCS#8, as PKCS#1 and encrypted."""
+    content, what = LONG_KEYS[name]
+    algorithm, encrypted = parts.locked(content)
+    files = {
+        "PRIVATE KEY": content,
+        "ENCRYPTED PRIVATE KEY": parts.sequence(algorithm, parts.octets(encrypted)),
+        "RSA PRIVATE KEY": der.Reader().first(content).child(2).octets,
+    }
+    if not name.startswith("RSA"):
+        del files["RSA PRIVATE KEY"]
+    started = time.monotonic()
+    with pytest.raises(MaterialError, match=what):
+        private_key.from_der(content)
+    for label, body in files.items():
+        block = pem.block(label, body)
+        # In base64 the longest are larger than any key, and so not even decoded.
+        told = what if len(block) <= limits.LARGEST_KEY else "is larger than"
+        with pytest.raises(MaterialError, match=told):
+            private_key.from_pem(block, PASSWORD)
+    assert time.monotonic() - started < 1
+
+
+def test_a_key_of_8192_bits_is_tried() -> None:
+    """It is the longest that is: its numbers are looked at, and in this one they are nonsense."""
+    with pytest.raises(MaterialError, match="do not belong together"):
+        private_key.from_der(rsa_key(8_192))
 
 
 def openssl_reads(content: bytes) -> bytes:

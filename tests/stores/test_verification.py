@@ -21,6 +21,7 @@ from agent.errors import StoreError
 from agent.keystores import jks, pem, pkcs12, private_key
 from agent.stores import manifest
 from agent.stores.verification import PAUSE, Verified, verify
+from tests.keystores import parts
 from tests.material import NOW, make_key, make_request
 from tests.stores.shelf import OTHER_ROOT, ROOT, Shelf
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LATER = NOW + timedelta(hours=1)
+GIVEN = "changeit"
+"""The password that the shelf keeps in its file."""
 
 
 @pytest.fixture
@@ -298,6 +301,20 @@ def test_secrets_of_every_format_are_told_by_their_bytes(tmp_path: Path) -> None
         _alter(_current(shelf.directory, name), mode=0o444)
     (said,) = told(verify(shelf.directory, NOW))
     assert said.startswith("tls.pem, k.p12, k.jks, client.properties: others may read it")
+
+
+def test_a_key_within_an_encrypted_part_is_seen_once_it_opens(tmp_path: Path) -> None:
+    """No program that we know hides one there; with the password it is a secret like any other."""
+    shelf = Shelf(tmp_path)
+    asyncio.run(shelf.renew())
+    key = private_key.from_pem(_current(shelf.directory, "tls.key").read_bytes())
+    # The key itself is under another password, as it may be; that there is one is seen all the same.
+    part = parts.encrypted(parts.key_bag(private_key.to_der(key)), password=GIVEN)
+    hidden = parts.store(part, password=GIVEN)
+    _alter(_current(shelf.directory, "truststore.p12"), hidden, mode=0o444)
+    for password, seen in ((GIVEN, True), (None, False)):
+        said = " ".join(told(verify(shelf.directory, NOW, password)))
+        assert ("truststore.p12: others may read it, and it holds a private key" in said) is seen
 
 
 def test_another_directory_is_refused(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import subprocess
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from agent.core.files import Encryption
 from agent.core.secret import Secret
 from agent.errors import TrustError
-from agent.keystores import jks, pem, pkcs12
+from agent.keystores import jks, pem, pkcs12, private_key
 from agent.trust.files import MOST_FILES, FileAnchorSource
 from tests.material import NOW, Ca, make_key, make_request
 from tests.tools import need
@@ -258,6 +260,79 @@ async def test_anchors_refuse_a_store_that_offers_none(tmp_path: Path, password:
     file.write_bytes(jks.truststore((leaf,), PASSWORD, now=NOW))
     with pytest.raises(TrustError, match=r"certificate 1 \(.*\) is no CA"):
         await FileAnchorSource(file, password).anchors()
+
+
+def export(folder: Path, password: Secret, *words: str) -> None:
+    """Have OpenSSL make a PKCS12."""
+    command = [need("openssl"), "pkcs12", "-export", *words, "-passout", f"file:{password.file}"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+async def test_anchors_that_java_would_not_see_are_taken_and_told(
+    tmp_path: Path, password: Secret, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A PKCS12 that OpenSSL made of CAs marks none as trusted: who names it means it, and hears of it once."""
+    (tmp_path / "ca.pem").write_bytes(pem.encode([ONE.certificate, TWO.certificate]))
+    export(tmp_path, password, "-nokeys", "-in", "ca.pem", "-out", "ca.p12")
+    source = FileAnchorSource(tmp_path / "ca.p12", password)
+    for _ in range(3):
+        assert await source.anchors() == (ONE.certificate, TWO.certificate)
+    told = capsys.readouterr().out
+    assert told.count("not marked as trusted, so Java sees no entry in it") == 1
+    assert str(tmp_path / "ca.p12") in told
+
+
+async def test_the_cas_of_a_keystore_are_no_anchors(tmp_path: Path, password: Secret) -> None:
+    """Whatever they are called: in a store with a key an anchor is what Java trusts, and it trusts none of them."""
+    key = make_key()
+    middle = ONE.intermediate("CN=Middle")
+    (tmp_path / "key.pem").write_bytes(private_key.to_pem(key))
+    (tmp_path / "all.pem").write_bytes(
+        pem.encode([middle.leaf(make_request(), key), middle.certificate, ONE.certificate])
+    )
+    export(
+        tmp_path,
+        password,
+        "-inkey",
+        "key.pem",
+        "-in",
+        "all.pem",
+        "-out",
+        "k.p12",
+        "-caname",
+        "inter",
+        "-caname",
+        "root",
+    )
+    with pytest.raises(TrustError, match=r"k\.p12: it holds no trusted certificate"):
+        await FileAnchorSource(tmp_path / "k.p12", password).anchors()
+
+
+@pytest.mark.parametrize("change", ["longer", "as long"])
+async def test_anchors_that_change_while_they_are_read_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Half an old file and half a new one are neither; the next look reads what is there then."""
+    file, one, two = tmp_path / "ca.pem", pem.encode([ONE.certificate]), pem.encode([TWO.certificate])
+    file.write_bytes(one)
+
+    class Written(io.BufferedReader):
+        """A file that somebody writes to between the first byte that is read and the last."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            content = super().read(size)
+            time.sleep(0.01)  # the clock of a file moves in steps
+            file.write_bytes(two + one if change == "longer" else bytes(len(one)))
+            return content
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdopen", lambda descriptor, mode: Written(io.FileIO(descriptor, mode)))
+        source = FileAnchorSource(file)
+        with pytest.raises(TrustError, match=r"ca\.pem changed while it was read") as caught:
+            await source.anchors()
+        assert caught.value.advice
+    file.write_bytes(two)
+    assert await source.anchors() == (TWO.certificate,)
 
 
 async def test_anchors_come_from_a_bundle_of_a_megabyte(tmp_path: Path) -> None:

@@ -13,14 +13,21 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from cryptography.hazmat.primitives.serialization import pkcs12 as library
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.cli import main
 from agent.core.identity import KeyAlgorithm
 from agent.errors import AgentError
-from agent.keystores import jks, pem, pkcs12, private_key
+from agent.keystores import jks, magic, pem, pkcs12, private_key
 from agent.stores.examined import examine
 from tests.material import Ca, make_key, make_request
 from tests.stores.shelf import Shelf
@@ -68,7 +75,7 @@ class Desk:
         """Return what is worth knowing, seen with the password."""
         _, out, _ = self.run("verify", name, "--json", "--password-file", str(self.folder / "password"))
         found = json.loads(out)["findings"]
-        return "\n".join(f"{one['where']}: {one['what']}" for one in found if one["severity"] == "worth knowing")
+        return "\n".join(f"{one['where']}: {one['what']}" for one in found if one["severity"] == "notable")
 
     def values(self, name: str, *arguments: str) -> dict[str, Any]:
         """Return what `inspect --json` has to say."""
@@ -253,7 +260,7 @@ def test_faults_in_stores_of_ours(desk: Desk) -> None:
         "ended.p12": (pkcs12.keystore(KEY, [ended, *CHAIN[1:]], "kafka", PASSWORD), "expired at"),
         "order.jks": (jks.keystore(KEY, [LEAF, ROOT.certificate], "kafka", PASSWORD, now=NOW), "is missing from"),
         "upper.jks": (_renamed(ours()["k.jks"], b"kafka", b"Kafka"), "lower case alone"),
-        "empty.jks": (_sealed(jks.MAGIC + struct.pack(">II", 2, 0)), "it holds nothing"),
+        "empty.jks": (_sealed(magic.JKS + struct.pack(">II", 2, 0)), "it holds nothing"),
     }
     for name, (content, words) in broken.items():
         (desk.folder / name).write_bytes(content)
@@ -321,11 +328,29 @@ def test_only_regular_files_of_a_store_s_size_are_read(desk: Desk) -> None:
     with (desk.folder / "huge").open("wb") as file:
         file.truncate(1 << 40)
     (desk.folder / "link").symlink_to("ca.crt")
-    for name, words in (("pipe", "no regular file"), ("huge", "bytes"), ("nothing", "No such file")):
+    for name, words in (("pipe", "no regular file"), ("huge", "bytes"), ("nothing", "there is no ")):
         code, _, errors = desk.run("verify", name)
         assert code == 1
         assert words in errors
     assert desk.run("verify", "link")[0] == 0
+
+
+def test_a_path_that_names_nothing_is_no_store(desk: Desk) -> None:
+    """An empty one, of a variable that is not set, is not taken for the folder that one stands in."""
+    for verb in ("inspect", "verify"):
+        with pytest.raises(SystemExit) as caught:
+            main(["store", verb, ""])
+        assert caught.value.code == 2
+        assert "PATH: it is empty" in desk.capture.readouterr().err
+        code, _, errors = desk.run(verb, "nothing/at/all")
+        assert (code, errors.splitlines()[0].split(":")[1]) == (1, f" there is no {desk.folder / 'nothing/at/all'}")
+
+
+def test_a_damaged_certificate_is_told_without_the_words_of_a_library(desk: Desk) -> None:
+    """Which one it is, and that it cannot be read; how the library calls that is of no use to anybody."""
+    (desk.folder / "damaged.pem").write_bytes(pem.encode([LEAF]) + pem.block("CERTIFICATE", b"0\x00"))
+    _, _, errors = desk.run("verify", "damaged.pem")
+    assert errors.rstrip().endswith("certificate 2: not a certificate that can be read")
 
 
 def test_a_system_bundle_is_shown(desk: Desk) -> None:
@@ -350,15 +375,18 @@ async def test_a_directory_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture
         "by ca",
         "kept       none",
         "tls.key: PEM, mode 0400",
-        generation.leaf.fingerprint,
+        *(certificate.fingerprint for certificate in generation.chain),
     ):
         assert words in out
     for file in generation.files:
         assert f"SHA-256    {file.sha256}" in out
     assert "keystore.p12, truststore.p12: compared by SHA-256 alone" in " ".join(out.split())
+    assert "does not open without a password; give it with --password-file" in " ".join(out.split())
     assert max(map(len, out.splitlines()[1:])) <= 100
     values = desk.values("ssl")
     assert (values["generation"]["number"], values["generation"]["leaf"]["sha256"]) == (1, generation.leaf.fingerprint)
+    assert [one["sha256"] for one in values["generation"]["chain"]] == [one.fingerprint for one in generation.chain]
+    assert {one["severity"] for one in values["findings"]} == {"notable"}
     assert {file["name"]: file["format"] for file in values["generation"]["files"]}["keystore.p12"] == "pkcs12"
     (shelf.directory / "tls.pem").unlink()
     code, out, _ = desk.run("verify", "ssl")
@@ -437,10 +465,9 @@ def test_stores_of_keytool(desk: Desk) -> None:
         for entry in values["entries"]:
             for certificate in entry["chain"]:
                 assert certificate["sha256"] in listed
-        if kind == "JKS":
-            assert kinds == {"broker": "private key", "other": "private key", "root": "trusted certificate"}
-            assert all(one["private_key"] is None or one["private_key"]["matches_leaf"] for one in values["entries"])
-        assert "2 private keys" in desk.notable(name) or "holds 2 keys" in desk.notable(name)
+        assert kinds == {"broker": "private key", "other": "private key", "root": "trusted certificate"}
+        assert all(one["private_key"] is None or one["private_key"]["matches_leaf"] for one in values["entries"])
+        assert "2 private keys" in desk.notable(name)
         assert desk.wrong(name) == []
 
 
@@ -467,7 +494,26 @@ def test_stores_of_openssl(desk: Desk) -> None:
     _openssl(desk.folder, *base, "-nokeys", "-in", "ca.crt", "-out", "bare.p12")
     assert any("Java sees no trusted entry" in one for one in desk.wrong("bare.p12"))
     _openssl(desk.folder, *base, "-nokeys", "-caname", "root", "-in", "ca.crt", "-out", "named.p12")
-    assert "keytool -list" in desk.notable("named.p12")
+    assert any("not marked as trusted" in one for one in desk.wrong("named.p12"))
+
+
+@pytest.mark.slow
+def test_anchors_without_an_alias_are_entries_to_java(desk: Desk) -> None:
+    """What bears its mark is an entry, with an alias or without; keytool counts as we do, under the same names."""
+    encryption = BestAvailableEncryption(PASSWORD.encode())
+    anchors = [
+        library.PKCS12Certificate(ROOT.certificate.x509, None),
+        library.PKCS12Certificate(LINK.certificate.x509, None),
+    ]
+    (desk.folder / "nameless.p12").write_bytes(library.serialize_java_truststore(anchors, encryption))
+    assert desk.wrong("nameless.p12") == []
+    values = desk.values("nameless.p12", "--password-file", str(desk.folder / "password"))
+    listed = _keytool(desk.folder, "-J-Duser.language=en", "-list", "-keystore", "nameless.p12", "-storepass", PASSWORD)
+    assert [(one["alias"], one["kind"]) for one in values["entries"]] == [
+        (name, "trusted certificate") for name in ("1", "2")
+    ]
+    assert "contains 2 entries" in listed
+    assert all(f"\n{name}, " in listed for name in ("1", "2"))
 
 
 @pytest.mark.slow
