@@ -1,6 +1,7 @@
 """A reader that loops over the files of an identity and counts what does not fit; run as a process of its own.
 
-`reader.py KIND DIRECTORY PASSWORD_FILE STOP_FILE` prints one JSON object when the stop file appears.
+`reader.py KIND DIRECTORY PASSWORD_FILE STOP_FILE NAP` naps so many seconds between two looks, and
+prints one JSON object when the stop file appears.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, pkcs12
-
-NAP = 0.003
-"""Seconds between two looks: readers leave the writer a part of a small machine."""
+from cryptography.x509.verification import PolicyBuilder, Store
 
 KEPT = 3
 """Switches until a generation is removed that was current."""
@@ -59,6 +58,14 @@ def read_trusted(directory: Path, _password: bytes) -> bytes:
     """Open the combined file and the truststore: any leaf is trusted by any anchors."""
     anchors = x509.load_pem_x509_certificates((directory / "ca.crt").read_bytes())
     leaf, *others = x509.load_pem_x509_certificates((directory / "tls.pem").read_bytes())
+    PolicyBuilder().store(Store(anchors)).build_client_verifier().verify(leaf, others)
+    return leaf.serial_number.to_bytes(21)
+
+
+def read_signed(directory: Path, _password: bytes) -> bytes:
+    """Do the same for a CA of the tests, whose dates are those of the tests: each signature, link by link."""
+    anchors = x509.load_pem_x509_certificates((directory / "ca.crt").read_bytes())
+    leaf, *others = x509.load_pem_x509_certificates((directory / "tls.pem").read_bytes())
     leaf.verify_directly_issued_by(others[0])
     assert any(others[-1].issuer == anchor.subject for anchor in anchors), "no anchor has issued it"
     for anchor in anchors:
@@ -92,13 +99,13 @@ def _public(holder: object) -> bytes:
 READERS = {"split": read_split, "combined": read_combined, "pkcs12": read_pkcs12, "trusted": read_trusted}
 """Those that never see two generations."""
 
-ALL_READERS = READERS | {"two_moments": read_two_moments}
+ALL_READERS = READERS | {"signed": read_signed, "two_moments": read_two_moments}
 
 
 def main() -> None:
     """Loop until the stop file is there."""
     read, directory = ALL_READERS[sys.argv[1]], Path(sys.argv[2])
-    password, stop = Path(sys.argv[3]).read_bytes(), Path(sys.argv[4])
+    password, stop, nap = Path(sys.argv[3]).read_bytes(), Path(sys.argv[4]), float(sys.argv[5])
     looks, straddles, overtaken, troubles, seen = 0, 0, 0, [], set()
     while not stop.exists():
         looks += 1
@@ -110,7 +117,7 @@ def main() -> None:
             overtaken += 1
         except Exception as error:  # noqa: BLE001 - whatever a reader meets is a failure of the writer
             troubles.append(f"{type(error).__name__}: {error}")
-        time.sleep(NAP)
+        time.sleep(nap)
     told = {"looks": looks, "leaves": len(seen), "straddles": straddles, "overtaken": overtaken}
     json.dump(told | {"count": len(troubles), "troubles": troubles[:10]}, sys.stdout)
 
