@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from agent.core.files import Encryption
 from agent.errors import MaterialError
-from agent.keystores import jks, magic, opened, pem, pkcs12, private_key
+from agent.keystores import jks, magic, opened, pem, pfx, pkcs12, private_key
+from tests.keystores import parts
 from tests.keystores.identities import PASSWORD, make_identity
 from tests.material import NOW
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _IDENTITY = make_identity()
 _KEY, _CHAIN, _ANCHORS = _IDENTITY.key, _IDENTITY.chain, _IDENTITY.anchors
+_PKCS8 = private_key.to_der(_KEY)
+_BAGS = (
+    parts.certificate_bag(_CHAIN[0].der, parts.key_id(b"1"), parts.alias("kafka")),
+    parts.certificate_bag(_ANCHORS[0].der, parts.trusted(), parts.alias("root")),
+)
+_PARTS = (parts.plain(*_BAGS), parts.plain(parts.bag(pfx.PLAIN_KEY, _PKCS8, parts.key_id(b"1"))))
 
 
 def reseal(content: bytes) -> bytes:
@@ -38,6 +45,10 @@ STORES = {
     "pkcs12": pkcs12.keystore(_KEY, _CHAIN, "kafka", PASSWORD),
     "compatible pkcs12": pkcs12.keystore(_KEY, _CHAIN, "kafka", PASSWORD, Encryption.COMPATIBLE),
     "pkcs12 truststore": pkcs12.truststore(_ANCHORS, PASSWORD, Encryption.COMPATIBLE),
+    "pkcs12 in the clear": parts.store(*_PARTS, sealed=False),
+    "pkcs12 of parts": parts.store(
+        parts.encrypted(*_BAGS), parts.plain(parts.nested(parts.key_bag(_PKCS8, parts.key_id(b"1")))), sealed=False
+    ),
     "jks": jks.keystore(_KEY, _CHAIN, "kafka", PASSWORD, now=NOW),
     "jks truststore": jks.truststore(_ANCHORS, PASSWORD, now=NOW),
 }

@@ -147,19 +147,23 @@ def test_what_is_wrong_within_is_not_told_as_a_wrong_password(identity: Identity
     content = store(encrypted(certificate_bag(identity.anchors[0].der)), plain(b"\x30\x7f"))
     with pytest.raises(MaterialError, match="not put together"):
         stores.read(content, PASSWORD)
-    other = sequence_with_garbage()
+    other = part_of(bytes(32))
     with pytest.raises(MaterialError, match="a part of the PKCS12 store does not open with the password of the store"):
         stores.read(store(other), PASSWORD)
     with pytest.raises(MaterialError, match="does not open with its password, or was altered"):
         stores.read(store(other, sealed=False), PASSWORD)
     with pytest.raises(MaterialError, match="does not open without a password"):
         stores.read(store(other, sealed=False), None)
+    for seems_well in (parts.octets(b""), parts.sequence() + b"\0"):
+        with pytest.raises(MaterialError, match="does not open with its password, or was altered"):
+            stores.read(store(part_of(*reversed(parts.locked(seems_well))), sealed=False), PASSWORD)
 
 
-def sequence_with_garbage() -> bytes:
-    """Return a part in which nothing can be read."""
-    algorithm, _ = parts.locked(b"")
-    info = parts.sequence(parts.oid(parts.DATA), algorithm, parts.tagged(parts.IMPLICIT, bytes(32)))
+def part_of(content: bytes, algorithm: bytes = b"") -> bytes:
+    """Return an encrypted part of bytes that were encrypted before, or that nobody has encrypted."""
+    info = parts.sequence(
+        parts.oid(parts.DATA), algorithm or parts.locked(b"")[0], parts.tagged(parts.IMPLICIT, content)
+    )
     encrypted_data = parts.sequence(parts.integer(0), info)
     return parts.sequence(parts.oid(parts.ENCRYPTED_DATA), parts.tagged(parts.EXPLICIT, encrypted_data))
 
@@ -238,6 +242,13 @@ def test_a_key_of_another_password_is_locked(identity: Identity) -> None:
     assert (entry.locked, entry.chain, remarks) == (True, identity.chain[:1], ())
     with pytest.raises(MaterialError, match="key in the PKCS12 store does not open with the password of the store"):
         stores.read_keystore(content, PASSWORD)
+
+
+def test_a_trusted_certificate_is_not_that_of_a_key(identity: Identity) -> None:
+    """Java ties to a key what is not marked, so a leaf that is trusted by itself leaves its key without."""
+    key, leaf = key_bag(private_key.to_der(identity.key)), certificate_bag(identity.chain[0].der, trusted())
+    (mine, other), remarks = stores.read(store(plain(key, leaf)), PASSWORD)
+    assert (mine.chain, other.trusted, remarks) == ((), True, ("its key has no certificate",))
 
 
 def twins(identity: Identity) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from agent.core.files import (
     ReaderKind,
     StorePassword,
     holds_key,
+    secret_names,
 )
 from agent.core.secret import Secret
 from agent.settings import advise
@@ -284,3 +285,13 @@ def test_who_holds_the_key_is_told_by_the_files() -> None:
     assert not holds_key(PemFiles(truststore="ca.crt"))
     assert holds_key(PemFiles(combined="tls.pem"))
     assert not holds_key(JksFiles(StorePassword(Secret(environment="X")), truststore="x"))
+
+
+def test_what_holds_a_secret_is_told_by_the_files() -> None:
+    """Keys, keystores, and configurations, which hold passwords; neither chains nor anchors."""
+    password = StorePassword(Secret(environment="X"))
+    pem = PemFiles("tls.crt", "tls.key", "tls.pem", "ca.crt")
+    assert secret_names(pem) == {"tls.key", "tls.pem"}
+    assert secret_names(Pkcs12Files(password, "keystore.p12", "trust.p12")) == {"keystore.p12"}
+    assert secret_names(JksFiles(password, truststore="trust.jks")) == frozenset()
+    assert secret_names(ReaderConfiguration(ReaderKind.SPRING, "application.yml", pem, pem)) == {"application.yml"}

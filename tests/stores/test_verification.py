@@ -330,7 +330,7 @@ def test_another_directory_is_refused(tmp_path: Path) -> None:
 def test_it_holds_while_the_agent_renews(shelf: Shelf) -> None:
     """Switches and removals between two reads are no faults: in each look the directory is whole."""
     done = threading.Event()
-    numbers = set()
+    looks: list[int] = []
 
     async def renew() -> None:
         while not done.is_set():
@@ -340,15 +340,15 @@ def test_it_holds_while_the_agent_renews(shelf: Shelf) -> None:
     thread = threading.Thread(target=lambda: asyncio.run(renew()))
     thread.start()
     try:
-        for _ in range(40):
+        # On a busy machine many looks are over before one renewal is.
+        while len(looks) < 40 or len(set(looks)) < 4:
             verified = verify(shelf.directory, NOW)
             assert told(verified) == []
             assert verified.generation is not None
-            numbers.add(verified.generation.number)
+            looks.append(verified.generation.number)
     finally:
         done.set()
         thread.join()
-    assert len(numbers) > 3
 
 
 def test_a_directory_that_never_rests_is_given_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
