@@ -11,7 +11,8 @@ LARGEST_KEYS = 64 * 1024
 """Bytes of all the keys of a store together: to see that an RSA key works takes longer than to read it."""
 
 LONGEST_RSA = 8_192
-"""Bits of an RSA key: each operation takes 0.3 s, and eight times as long for twice as many."""
+"""Bits of an RSA key. What remains for a hostile store: to try one of these takes a third of a second, in which no
+other thread runs, and a dozen of them fit into a store."""
 
 LARGEST_IDENTITY = 330 * 1024
 """Bytes of a file that holds a key: with its chain (95 kB at most that anyone has seen) and whole bundles beside."""

@@ -188,7 +188,7 @@ def _usable(key: PrivateKeyTypes) -> PrivateKey:
 def _belongs_together(key: rsa.RSAPrivateKey) -> bool:
     """Return whether the primes make up the modulus, which bounds what signing costs, and whether the key signs."""
     numbers = key.private_numbers()
-    if numbers.p * numbers.q != numbers.public_numbers.n or numbers.d >= numbers.public_numbers.n:
+    if numbers.p * numbers.q != numbers.public_numbers.n:
         return False
     message = b"does this key sign what its public half verifies?"
     try:

@@ -204,12 +204,15 @@ def test_entries_without_an_alias_are_numbered(identity: Identity) -> None:
 
 
 def two_keys(one: Identity, two: Identity, *ids: bytes) -> bytes:
-    """Return a store with two keys, their chains, and an anchor of each that is trusted by its mark."""
+    """Return a store with two keys, their chains, and the anchors of the first, trusted by their mark."""
     first, second = (key_bag(private_key.to_der(who.key), *tied) for who, tied in ((one, ids[:1]), (two, ids[1:])))
     leaves = [certificate_bag(who.chain[0].der, *tied) for who, tied in ((one, ids[:1]), (two, ids[1:]))]
     cas = [certificate_bag(ca.der) for who in (one, two) for ca in who.chain[1:]]
-    anchor = certificate_bag(one.anchors[0].der, alias("myroot"), trusted())
-    return store(plain(first, second), encrypted(*cas, *reversed(leaves), anchor))
+    anchors = (
+        certificate_bag(anchor.der, alias(name), trusted())
+        for anchor, name in zip(one.anchors, ("myroot", "other"), strict=True)
+    )
+    return store(plain(first, second), encrypted(*cas, *reversed(leaves), *anchors))
 
 
 @pytest.mark.parametrize("ids", [(), (key_id(b"1"), key_id(b"2"))], ids=["by their numbers", "by their IDs"])
@@ -225,13 +228,24 @@ def test_each_of_two_keys_has_its_own_chain(identity: Identity, ids: tuple[bytes
         ("1", (*identity.chain, identity.anchors[0]), False),
         ("2", two.chain, False),
         ("myroot", identity.anchors[:1], True),
+        ("other", identity.anchors[1:], True),
     ]
-    assert opened.read_anchors(content, PASSWORD) == (identity.anchors[:1], ())
-    # The anchor that the names lead to comes along; the leaf of the other key does not.
+    assert opened.read_anchors(content, PASSWORD) == (identity.anchors, ())
+    # The anchor that the names lead to comes along; another, and the leaf of the other key, do not.
     read, chain = stores.read_keystore(content, PASSWORD)
     assert private_key.public_der(read) == identity.chain[0].public_key
     assert chain[0] == identity.chain[0]
     assert set(chain) == {*identity.chain, identity.anchors[0]}
+
+
+def test_a_key_that_nothing_ties_to_a_certificate_has_none(identity: Identity) -> None:
+    """Beside another key; alone it is that of the first certificate, as Java has it."""
+    stray, leaf = key_bag(private_key.to_der(make_key())), certificate_bag(identity.chain[0].der)
+    entries_, remarks = stores.read(store(plain(key_bag(private_key.to_der(identity.key)), stray, leaf)), PASSWORD)
+    assert [entry.chain for entry in entries_] == [identity.chain[:1], ()]
+    assert remarks == ("the key of 2 has no certificate",)
+    (entry,), _ = stores.read(store(plain(stray, leaf)), PASSWORD)
+    assert entry.chain == identity.chain[:1]
 
 
 def test_a_key_of_another_password_is_locked(identity: Identity) -> None:

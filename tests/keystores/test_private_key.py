@@ -127,7 +127,7 @@ def test_from_pem_refuses_an_rsa_key_that_does_not_sign() -> None:
 LONG_KEYS = {
     "RSA of 20,000 bits": (rsa_key(20_000, sound=False), "has 20000 bits"),
     "RSA just too long": (rsa_key(8_200), "has 8200 bits"),
-    "RSA with other primes": (rsa_key(2_048, 10_000, sound=False), "do not belong together"),
+    "RSA with other primes": (rsa_key(2_048, 16_000, sound=False), "do not belong together"),
     "DSA": (discrete_key(DSA, 16_000), "of a kind that the agent does not use"),
     "DH": (discrete_key(DH, 16_000), "of a kind that the agent does not use"),
 }
