@@ -65,8 +65,11 @@ lint: dev ## Format, lint, types, layers, dependencies, spelling
 	$(BIN)/deptry agent
 	$(BIN)/codespell
 
+# Folders in which every test is slow: what they import takes seconds too.
+SLOW := tests/breaking tests/e2e tests/judges
+
 check: lint ## The linters and the fast tests, within a minute
-	$(BIN)/pytest -m "not slow" -n auto -q
+	$(BIN)/pytest -m "not slow" -n auto -q $(SLOW:%=--ignore %)
 
 test: dev ## Every test, with coverage: 100 % of agent/core, 95 % of all
 	@mkdir -p var

@@ -31,6 +31,7 @@ REQUESTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(REQUESTS)
 def test_a_request_is_read_back(request_: Request) -> None:
     """What a generation records is the request that was made."""

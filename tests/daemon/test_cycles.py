@@ -97,6 +97,7 @@ async def test_the_emergency_lane_asks_every_minute_although_refused(world: Worl
     assert 55 <= world.ca.calls - calls <= 61
 
 
+@pytest.mark.slow
 async def test_the_emergency_lane_overrides_no_proof(world: World) -> None:
     """A leaf with another name is not switched to, however late it is."""
 

@@ -274,6 +274,7 @@ def test_read_keystore_returns_what_was_written(algorithm: KeyAlgorithm) -> None
     assert chain == identity.chain
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(alias=ALIASES, password=JAVA_PASSWORDS, length=st.integers(1, 3))
 def test_keystore_round_trip_keeps_key_chain_and_alias(

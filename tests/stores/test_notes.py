@@ -55,12 +55,14 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(RECORDS)
 def test_a_record_is_read_back(record: Record) -> None:
     """Whatever is noted lasts over a restart."""
     assert journal.decode(journal.encode(record)) == record
 
 
+@pytest.mark.slow
 @given(GENERATIONS)
 def test_a_manifest_is_read_back(generation: Generation) -> None:
     """A generation is known again, its request and its chain included."""

@@ -34,6 +34,12 @@ GIVEN = "changeit"
 """The password that the shelf keeps in its file."""
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again soon: nothing but the tests changes these directories, and where an agent does, the pause is real."""
+    monkeypatch.setattr("agent.stores.verification.PAUSE", 0.005)
+
+
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     """A directory with two generations of PEM files."""
@@ -327,8 +333,9 @@ def test_another_directory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_holds_while_the_agent_renews(shelf: Shelf) -> None:
+def test_it_holds_while_the_agent_renews(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Switches and removals between two reads are no faults: in each look the directory is whole."""
+    monkeypatch.setattr("agent.stores.verification.PAUSE", PAUSE)
     done = threading.Event()
     looks: list[int] = []
 

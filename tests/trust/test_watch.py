@@ -70,6 +70,7 @@ def _replace(path: Path, content: str) -> None:
     new.replace(path)
 
 
+@pytest.mark.slow
 async def test_watch_notices_each_rename_over_a_file(tmp_path: Path) -> None:
     """A file that is replaced, and replaced again, wakes each time; what else happens beside it does not."""
     file = tmp_path / "ca.pem"
@@ -98,6 +99,7 @@ async def test_watch_wakes_once_for_a_file_written_in_pieces(tmp_path: Path, mon
     assert watched.woken == 1
 
 
+@pytest.mark.slow
 async def test_watch_notices_what_changes_in_a_folder(tmp_path: Path) -> None:
     """A certificate or a store that comes or goes counts, another kind of file does not."""
     async with _watching(tmp_path) as watched:

@@ -163,6 +163,7 @@ async def test_look_keeps_the_leaf_that_a_later_failure_does_not_disprove(tmp_pa
     assert served.fingerprint == identity.leaf.fingerprint
 
 
+@pytest.mark.slow
 async def test_look_forgets_the_leaf_of_a_listener_that_went_away(tmp_path: Path) -> None:
     """Where nobody listens any more, what was served before refutes nothing: the listener may be restarting."""
     identity = Identity(tmp_path)
