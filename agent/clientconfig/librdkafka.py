@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from agent.clientconfig.passwords import keystore_password
-from agent.clientconfig.wording import DO_NOT_EDIT, WITHOUT_KEYSTORE, comments
+from agent.clientconfig.wording import head, protocol
 from agent.core.files import JksFiles, PemFiles, Pkcs12Files
 from agent.errors import MaterialError
 
@@ -17,20 +17,16 @@ if TYPE_CHECKING:
     from agent.clientconfig.passwords import Passwords
     from agent.core.files import ReaderConfiguration, StoreFiles
 
+LEFT_TO_USER = "The SASL half is left to you: sasl.mechanism, sasl.username, sasl.password or what it takes."
+
 _MANGLED = re.compile(r"\A\s|\s\Z|\\[=:]|[^ -~\u00a0-\U0010ffff]")
 """kcat takes the backslash before `=` and `:` away, and all readers the white space around; nothing can be escaped."""
 
 
 def client(wanted: ReaderConfiguration, directory: PurePath, passwords: Passwords) -> str:
     """Return the file; raise `MaterialError` for a password that such a file cannot hold."""
-    lines = comments(DO_NOT_EDIT)
-    if wanted.sasl:
-        lines += comments(
-            "The SASL half is left to you: sasl.mechanism, sasl.username, sasl.password or what it takes."
-        )
-        if wanted.keystore is not None:
-            lines += comments(WITHOUT_KEYSTORE)
-    lines.append(_line("security.protocol", "SASL_SSL" if wanted.sasl else "SSL"))
+    lines = head(wanted, LEFT_TO_USER)
+    lines.append(_line("security.protocol", protocol(wanted)))
     if wanted.keystore is not None:
         lines += _keystore(wanted.keystore, directory, passwords)
     if wanted.truststore is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.clientconfig import java_stores
-from agent.clientconfig.wording import DO_NOT_EDIT, LEFT_TO_CLIENT, WITHOUT_KEYSTORE, comments
+from agent.clientconfig.wording import DO_NOT_EDIT, LEFT_TO_CLIENT, comments, head, protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import PurePath
 
+    from agent.clientconfig.java_stores import JavaStore
     from agent.clientconfig.passwords import Passwords
     from agent.core.files import ReaderConfiguration
 
@@ -19,12 +20,8 @@ _ESCAPES = {"\t": r"\t", "\n": r"\n", "\r": r"\r", "\f": r"\f"} | {sign: "\\" + 
 
 def client(wanted: ReaderConfiguration, directory: PurePath, passwords: Passwords) -> str:
     """Return `client.properties`, for Java clients and for `--command-config` of the tools."""
-    lines = comments(DO_NOT_EDIT)
-    if wanted.sasl:
-        lines += comments(LEFT_TO_CLIENT)
-        if wanted.keystore is not None:
-            lines += comments(WITHOUT_KEYSTORE)
-    lines.append(_line("security.protocol", "SASL_SSL" if wanted.sasl else "SSL"))
+    lines = head(wanted, LEFT_TO_CLIENT)
+    lines.append(_line("security.protocol", protocol(wanted)))
     lines += _stores(wanted, directory, passwords, prefix="")
     return _text(lines)
 
@@ -64,20 +61,20 @@ def server(wanted: ReaderConfiguration, directory: PurePath, passwords: Password
 def _stores(wanted: ReaderConfiguration, directory: PurePath, passwords: Passwords, prefix: str) -> Iterator[str]:
     if wanted.keystore is not None:
         store = java_stores.keystore(wanted.keystore, directory, passwords)
-        yield _line(prefix + "ssl.keystore.type", store.type)
-        yield _line(prefix + "ssl.keystore.location", str(store.location))
-        if store.password is not None:
-            yield _line(prefix + "ssl.keystore.password", store.password)
+        yield from _store(prefix + "ssl.keystore", store)
         if store.key_password is not None:
             yield _line(prefix + "ssl.key.password", store.key_password)
     if wanted.truststore is not None:
-        store = java_stores.truststore(wanted.truststore, directory, passwords)
-        yield _line(prefix + "ssl.truststore.type", store.type)
-        yield _line(prefix + "ssl.truststore.location", str(store.location))
-        if store.password is not None:
-            yield _line(prefix + "ssl.truststore.password", store.password)
+        yield from _store(prefix + "ssl.truststore", java_stores.truststore(wanted.truststore, directory, passwords))
     # A broker is a client too, of the other brokers.
     yield _line(prefix + "ssl.endpoint.identification.algorithm", "https")
+
+
+def _store(key: str, store: JavaStore) -> Iterator[str]:
+    yield _line(f"{key}.type", store.type)
+    yield _line(f"{key}.location", str(store.location))
+    if store.password is not None:
+        yield _line(f"{key}.password", store.password)
 
 
 def _line(key: str, value: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from agent.clientconfig import java_stores
-from agent.clientconfig.wording import DO_NOT_EDIT, WITHOUT_KEYSTORE, comments
+from agent.clientconfig.wording import head, protocol
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
@@ -17,21 +17,17 @@ if TYPE_CHECKING:
     from agent.clientconfig.passwords import Passwords
     from agent.core.files import ReaderConfiguration
 
+LEFT_TO_USER = "The SASL half is left to you: sasl.mechanism and sasl.jaas.config in spring.kafka.properties."
+
 
 def client(wanted: ReaderConfiguration, directory: PurePath, passwords: Passwords) -> str:
     """Return the file, for `spring.config.import`; raise `MaterialError` for a password that Spring would expand."""
-    lines = comments(DO_NOT_EDIT)
-    if wanted.sasl:
-        lines += comments(
-            "The SASL half is left to you: sasl.mechanism and sasl.jaas.config in spring.kafka.properties."
-        )
-        if wanted.keystore is not None:
-            lines += comments(WITHOUT_KEYSTORE)
+    lines = head(wanted, LEFT_TO_USER)
     lines += [
         "spring:",
         "  kafka:",
         "    security:",
-        _line(6, "protocol", "SASL_SSL" if wanted.sasl else "SSL"),
+        _line(6, "protocol", protocol(wanted)),
         "    ssl:",
     ]
     if wanted.keystore is not None:

@@ -32,7 +32,7 @@ from agent.core.inspection import Finding, Kind, Severity, is_wrong
 from agent.core.proof import outgrown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from agent.core.certificate import Certificate
@@ -50,8 +50,7 @@ def findings(examined: Examined, now: datetime) -> tuple[Finding, ...]:
         if entry.kind is not Kind.PRIVATE_KEY:
             continue
         where = harmless(entry.alias) or (f"entry {number}" if len(examined.entries) > 1 else "")
-        found += _at(where, _of_key(entry, examined))
-        found += _at(where, _of_chain(entry.chain, entry.key, now))
+        found += (one.at(where) for one in (*_of_key(entry, examined), *_of_chain(entry.chain, entry.key, now)))
     if examined.is_chain:
         found += _of_chain(examined.certificates, None, now)
     elif examined.is_truststore:
@@ -264,10 +263,6 @@ def _soon(certificate: Certificate, now: datetime) -> Iterator[Finding]:
         yield _notable(
             f"{name_of(certificate)} expires within {SOON.days} days, at {certificate.not_after.isoformat()}"
         )
-
-
-def _at(where: str, found: Iterable[Finding]) -> Iterator[Finding]:
-    return (Finding(one.severity, one.what, where) for one in found)
 
 
 def _wrong(what: str, where: str = "") -> Finding:

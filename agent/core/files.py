@@ -134,6 +134,17 @@ def holds_key(files: StoreFiles) -> bool:
     return bool(files.keystore)
 
 
+SECRET_MODE, PUBLIC_MODE = 0o400, 0o444
+"""The modes of what holds a key or a password, and of all else, where the settings say nothing."""
+
+
+def mode_of(files: Files, name: str) -> int:
+    """Return the mode that the file of that name is written with."""
+    if files.access.mode is not None:
+        return files.access.mode
+    return SECRET_MODE if name in secret_names(files) else PUBLIC_MODE
+
+
 def secret_names(files: Files) -> frozenset[str]:
     """Return the names of those of the files that hold a key or a password."""
     match files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,10 @@ class Finding:
     severity: Severity
     what: str
     where: str = ""
+
+    def at(self, where: str) -> Finding:
+        """Return the same of the part that is named."""
+        return replace(self, where=where)
 
     def __str__(self) -> str:
         """Return the finding as a phrase."""

@@ -10,7 +10,8 @@ from agent.core.generation import Issued, Order
 from agent.core.proof import Candidate, Remedy, prove
 from agent.core.record import Tries
 from agent.daemon.orders import left_behind
-from agent.errors import AgentError, MaterialError, TrustError
+from agent.daemon.publishing import peer_anchors
+from agent.errors import AgentError, MaterialError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from agent.daemon.ledger import Ledger
 
 NO_PEM = "bring it in PEM: `openssl x509 -inform der` converts DER, `openssl pkcs7 -print_certs` a .p7b"
+
+NO_PEERS = "try again once that can be read, or name its root in a file as `peer_trust`"
 
 
 class ByHand:
@@ -76,7 +79,8 @@ class ByHand:
             return False
         pending, leaf = fitting
         chain = order(leaf, certificates)
-        candidate = Candidate(pending.request, chain, pending.public_key, _peer_anchors(situation))
+        trusted = peer_anchors(situation, advice=NO_PEERS)
+        candidate = Candidate(pending.request, chain, pending.public_key, trusted)
         findings = prove(candidate, situation.now)
         if findings:
             remedies = {finding.remedy.value for finding in findings}
@@ -151,13 +155,3 @@ def _breaks_off(candidate: Candidate, brought: Sequence[Certificate], now: datet
     if any(one.subject == last.issuer for one in (*brought, *candidate.peer_anchors)):
         return False
     return not isinstance(find_path(leaf, intermediates, [last], now, candidate.request.usages), NoPath)
-
-
-def _peer_anchors(situation: Situation) -> tuple[Certificate, ...]:
-    peer_trust = situation.observed.peer_trust
-    if peer_trust.anchors is None:
-        raise TrustError(
-            f"the chain cannot be proven against what the peers trust: {peer_trust.trouble}",
-            advice="try again once that can be read, or name its root in a file as `peer_trust`",
-        )
-    return peer_trust.anchors

@@ -95,7 +95,7 @@ class Publisher:
             request=pending.request,
             chain=chain,
             key=pending.public_key,
-            peer_anchors=self._peer_anchors(situation),
+            peer_anchors=peer_anchors(situation),
         )
         findings = prove(candidate, situation.now)
         if findings:
@@ -188,13 +188,6 @@ class Publisher:
             raise TrustError(f"there is nothing to write into the truststores: {trust.trouble}")
         return trust.anchors or ()
 
-    @staticmethod
-    def _peer_anchors(situation: Situation) -> tuple[Certificate, ...]:
-        peer_trust = situation.observed.peer_trust
-        if peer_trust.anchors is None:
-            raise TrustError(f"the chain cannot be proven against what the peers trust: {peer_trust.trouble}")
-        return peer_trust.anchors
-
     async def _refuted(self, findings: Sequence[Finding], pending: Pending, situation: Situation) -> None:
         """Keep the files as they are; say why, and either wait with this leaf or ask for another."""
         self.findings = tuple(map(str, findings))
@@ -218,3 +211,12 @@ class Publisher:
         self.findings = tuple(f"stores: {damage}" for damage in damages)
         what = "the written files do not read back: " + "; ".join(map(str, damages))
         await self._ledger.failed(lane, StoreError(what, advice="see to the disk and the store passwords"), situation)
+
+
+def peer_anchors(situation: Situation, *, advice: str = "") -> tuple[Certificate, ...]:
+    """Return what the peers trust; raise `TrustError`, with that advice, when it cannot be read."""
+    peer_trust = situation.observed.peer_trust
+    if peer_trust.anchors is None:
+        what = f"the chain cannot be proven against what the peers trust: {peer_trust.trouble}"
+        raise TrustError(what, advice=advice)
+    return peer_trust.anchors

@@ -23,7 +23,9 @@ def check_pair(key: PrivateKey, chain: Sequence[Certificate]) -> None:
 def check_anchors(anchors: Sequence[Certificate]) -> None:
     """Raise `MaterialError` when there are none: a truststore without an anchor would trust nobody."""
     if not anchors:
-        raise MaterialError("there is no trust anchor to put into the truststore")
+        raise MaterialError(
+            "there is no trust anchor to put into the truststore", advice="an empty truststore trusts nobody"
+        )
 
 
 def anchor_alias(anchor: Certificate) -> str:

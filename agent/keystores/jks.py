@@ -20,7 +20,7 @@ from agent.errors import MaterialError
 from agent.keystores import jks_key, magic, private_key
 from agent.keystores.encryption import check_password
 from agent.keystores.guards import anchor_alias, check_anchors, check_pair
-from agent.keystores.limits import LARGEST_FILE, LARGEST_IDENTITY, LARGEST_KEY, LARGEST_KEYS, check_size
+from agent.keystores.limits import LARGEST_FILE, LARGEST_IDENTITY, Keys, check_size
 from agent.keystores.material import StoreEntry
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class _Stream:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._at = 0
-        self._keys = 0
+        self._keys = Keys("JKS")
 
     def take(self, count: int) -> bytes:
         """Return the next bytes; they are there before anything is set aside for them."""
@@ -153,10 +153,7 @@ class _Stream:
         if kind != _KEY:
             raise MaterialError("the JKS store holds an entry that is neither a key nor a certificate")
         locked = self.take(self.number())
-        check_size(locked, LARGEST_KEY, "a private key in JKS")
-        self._keys += len(locked)
-        if self._keys > LARGEST_KEYS:
-            raise MaterialError(f"the JKS store holds keys of more than {LARGEST_KEYS} bytes")
+        self._keys.take(locked)
         chain = tuple(self.certificate() for _ in range(self.number()))
         key = None if password is None else _key(locked, password)
         return StoreEntry(alias, key, chain, made_at=made_at, locked=key is None)
@@ -170,12 +167,7 @@ class _Stream:
 
 def _key(locked: bytes, password: str) -> PrivateKey | None:
     plain = jks_key.unlock(locked, password)
-    if plain is None:
-        return None
-    try:
-        return private_key.from_der(plain)
-    except MaterialError:
-        return None  # of a kind that the agent does not use
+    return None if plain is None else private_key.from_der_if_used(plain)
 
 
 def _head(kind: int, alias: str, now: datetime) -> bytes:

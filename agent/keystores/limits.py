@@ -25,3 +25,18 @@ def check_size(content: bytes, most: int, what: str) -> None:
     """Raise `MaterialError` for content that is larger; `what` begins the sentence."""
     if len(content) > most:
         raise MaterialError(f"{what} of {len(content)} bytes is larger than {most} allow")
+
+
+class Keys:
+    """Counts the bytes of the private keys of one store, in the format that is told of."""
+
+    def __init__(self, format_: str) -> None:
+        self._format = format_
+        self._taken = 0
+
+    def take(self, key: bytes) -> None:
+        """Raise `MaterialError` when this one is too large, or all so far are."""
+        check_size(key, LARGEST_KEY, f"a private key in {self._format}")
+        self._taken += len(key)
+        if self._taken > LARGEST_KEYS:
+            raise MaterialError(f"the {self._format} store holds keys of more than {LARGEST_KEYS} bytes")

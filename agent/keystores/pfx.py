@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import MaterialError
 from agent.keystores import der, pbe
-from agent.keystores.limits import LARGEST_KEY, LARGEST_KEYS, check_size
+from agent.keystores.limits import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ class _Opener:
         self._is_proven = False
         self._reader = der.Reader()
         self._work = pbe.Work()
-        self._keys = 0
+        self._keys = Keys("PKCS12")
 
     def check(self, authenticated: bytes, mac: Element) -> None:
         """Raise `MaterialError` when the sum over the whole (RFC 7292, 5.1) is not that of the password."""
@@ -176,10 +176,7 @@ class _Opener:
 
     def _key(self, value: Element, *, is_plain: bool) -> bytes | None:
         whole = bytes(value.whole)
-        check_size(whole, LARGEST_KEY, "a private key in PKCS12")
-        self._keys += len(whole)
-        if self._keys > LARGEST_KEYS:
-            raise MaterialError(f"the PKCS12 store holds keys of more than {LARGEST_KEYS} bytes")
+        self._keys.take(whole)
         if is_plain:
             self.remarks.append("a private key in it is not encrypted, and Java does not see such a key")
             return whole

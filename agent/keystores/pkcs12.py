@@ -172,12 +172,7 @@ class _Store:
         self.keys = tuple(self._key(bag, alias, is_only=len(keys) == 1) for bag, alias in keys)
 
     def _key(self, bag: pfx.Bag, alias: str, *, is_only: bool) -> _Key:
-        key = None
-        if bag.content is not None:
-            try:
-                key = private_key.from_der(bag.content)
-            except MaterialError:
-                key = None  # of a kind that the agent does not use
+        key = None if bag.content is None else private_key.from_der_if_used(bag.content)
         leaf = self._leaf(bag, key, alias, is_only=is_only)
         return _Key(key, bag.content is None, alias, () if leaf is None else tuple(self._chain(leaf)))
 

@@ -114,6 +114,14 @@ def from_der(content: bytes) -> PrivateKey:
         raise MaterialError("this is no private key in PKCS#8") from None
 
 
+def from_der_if_used(content: bytes) -> PrivateKey | None:
+    """Read a private key as `from_der` does; None for one that the agent does not use."""
+    try:
+        return from_der(content)
+    except MaterialError:
+        return None
+
+
 def public_der(key: PrivateKey) -> bytes:
     """Return the DER of the SubjectPublicKeyInfo."""
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
+    from agent.core.files import StoreFiles
     from agent.core.secret import Secret
 
 LARGEST_SECRET = 64 * 1024
 """Bytes; a file that is larger is no password or token."""
+
+
+def read_password(files: StoreFiles | None) -> str | None:
+    """Return the password that guards the files; None where none does. Raise `MaterialError` as `read_secret` does."""
+    return None if files is None or files.password is None else read_secret(files.password.secret)
 
 
 def read_secret(secret: Secret) -> str:

@@ -42,7 +42,7 @@ def advise(configuration: Configuration) -> tuple[str, ...]:
             *_of_renewal(wanted),
             *of_formats(wanted),
             *of_readers(wanted),
-            *of_folders(wanted),
+            *of_folders([wanted.directory]),
             *_of_passwords(wanted),
         )
     ]
@@ -51,8 +51,7 @@ def advise(configuration: Configuration) -> tuple[str, ...]:
 
 def unsafe_folders(configuration: Configuration) -> tuple[str, ...]:
     """Return a sentence for each folder above an identity's files in which others may put files of their own."""
-    told = (sentence for wanted in configuration.identities.values() for sentence in of_folders(wanted))
-    return tuple(dict.fromkeys(told))
+    return tuple(of_folders(wanted.directory for wanted in configuration.identities.values()))
 
 
 def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:

@@ -17,18 +17,17 @@ from agent.core.files import (
     ReaderConfiguration,
     ReaderKind,
     holds_key,
-    secret_names,
+    mode_of,
 )
 from agent.core.identity import KeyAlgorithm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from agent.core.configuration import Wanted
     from agent.core.files import Access
 
-SECRET_MODE, PUBLIC_MODE = 0o400, 0o444
 JAVA = frozenset({ReaderKind.CLIENT_PROPERTIES, ReaderKind.SPRING, ReaderKind.SERVER_PROPERTIES})
 
 
@@ -71,9 +70,8 @@ def of_readers(wanted: Wanted) -> Iterator[str]:
         user = None if one.access.reader is None else _find(one.access.reader)
         if user is None or user.number == 0:
             continue
-        secret = secret_names(one)
         for name in one.names():
-            mode = one.access.mode if one.access.mode is not None else SECRET_MODE if name in secret else PUBLIC_MODE
+            mode = mode_of(one, name)
             if not _may(user, stat.S_IRUSR, mode, _owner(one.access)):
                 yield (
                     f"{user.name} could not read {name} (mode {mode:04o}); set `owner: {user.name}`, "
@@ -84,17 +82,26 @@ def of_readers(wanted: Wanted) -> Iterator[str]:
             yield f"{user.name} could not get into {shut}; let it pass through that folder (x)"
 
 
-def of_folders(wanted: Wanted) -> Iterator[str]:
-    """Yield which folders above the files others may write to: whoever may can put files of their own there."""
-    # A folder on the way of the path as it is written, or of where its links lead.
-    real = wanted.directory.resolve()
-    for folder in dict.fromkeys((wanted.directory, *wanted.directory.parents, real, *real.parents)):
+def of_folders(directories: Iterable[Path]) -> Iterator[str]:
+    """Yield which folders above the files others may write to: whoever may can put files of their own there.
+
+    Each folder is looked at once, however many directories are below it.
+    """
+    for folder in dict.fromkeys(folder for directory in directories for folder in _on_the_way(directory)):
         try:
             mode = folder.stat().st_mode
         except OSError:
             continue  # made by the agent, for nobody else to write to
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             yield f"{folder} is writable by everybody, who could put other keys and anchors there; take that right away"
+
+
+def _on_the_way(directory: Path) -> Iterator[Path]:
+    """Yield the directory and what is above it: as the path is written, and where its links lead."""
+    real = directory.resolve()
+    yield from (directory, *directory.parents)
+    if real != directory:
+        yield from (real, *real.parents)
 
 
 def _readers(wanted: Wanted) -> Iterator[ReaderConfiguration]:

@@ -24,7 +24,7 @@ from agent.core.files import (
 )
 from agent.core.secret import Secret
 from agent.errors import MaterialError
-from agent.net.secret import read_secret
+from agent.net.secret import read_password
 from agent.settings.files_parts import JksPart, PemPart, Pkcs12Part, ReaderPart, ServerPart
 from agent.settings.ground import Ground
 
@@ -177,7 +177,7 @@ class FilesBorder(Ground):
     def _unwritable(self, reader: ReaderConfiguration) -> tuple[str, ...]:
         """Return why the passwords that are set cannot be written in the reader's syntax; one that is not there can."""
         try:
-            passwords = Passwords(_value(reader.keystore), _value(reader.truststore))
+            passwords = Passwords(read_password(reader.keystore), read_password(reader.truststore))
         except MaterialError:
             return ()  # told where the password is set, or made when it is needed
         try:
@@ -185,10 +185,6 @@ class FilesBorder(Ground):
         except MaterialError as error:
             return (error.diagnosis(),)
         return ()
-
-
-def _value(stores: StoreFiles | None) -> str | None:
-    return None if stores is None or stores.password is None else read_secret(stores.password.secret)
 
 
 def _anchors(stores: Sequence[StoreFiles], chosen: StoreFormat | None, reader: ReaderKind) -> StoreFiles | None:

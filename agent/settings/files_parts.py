@@ -40,42 +40,46 @@ class PemPart(GuardedPart):
     encryption: Encryption = Field(Encryption.STRONG, description="compatible: what Kafka on JDK 17 can read.")
 
 
-class Pkcs12Part(GuardedPart):
+class JavaPart(GuardedPart):
+    """A keystore and a truststore, as Java has them."""
+
+    keystore: FileName | None = None
+    truststore: FileName | None = None
+    alias: Alias = "kafka"
+
+
+class Pkcs12Part(JavaPart):
     """PKCS12 stores."""
 
     format: Literal["pkcs12"]
-    keystore: FileName | None = None
-    truststore: FileName | None = None
-    alias: Alias = "kafka"
     encryption: Encryption = Field(Encryption.STRONG, description="compatible: for JVMs before 8u301 and 11.0.12.")
 
 
-class JksPart(GuardedPart):
+class JksPart(JavaPart):
     """JKS stores, for what cannot read PKCS12 yet."""
 
     format: Literal["jks"]
-    keystore: FileName | None = None
-    truststore: FileName | None = None
-    alias: Alias = "kafka"
 
 
-class ReaderPart(AccessPart):
+class RenderedPart(AccessPart):
+    """A configuration that names the other files."""
+
+    file: FileName
+    stores: StoreFormat | None = Field(None, description="Format of the files that it names; by default the first.")
+    security_protocol: Literal["SSL", "SASL_SSL"] = "SSL"
+
+
+class ReaderPart(RenderedPart):
     """A client's configuration that names the other files."""
 
     format: Literal["client_properties", "librdkafka", "spring"]
-    file: FileName
-    stores: StoreFormat | None = Field(None, description="Format of the files that it names; by default the first.")
-    security_protocol: Literal["SSL", "SASL_SSL"] = "SSL"
     client_certificate: bool = Field(True, description="Name the key too; false where SASL alone logs in.")
 
 
-class ServerPart(AccessPart):
+class ServerPart(RenderedPart):
     """The part of a broker's server.properties that names the other files."""
 
     format: Literal["server_properties"]
-    file: FileName
-    stores: StoreFormat | None = Field(None, description="Format of the files that it names; by default the first.")
-    security_protocol: Literal["SSL", "SASL_SSL"] = "SSL"
     listener: str | None = Field(
         None, pattern="^[A-Za-z0-9_.-]+$", description="Listener whose keys these are; by default all."
     )

@@ -13,7 +13,6 @@ tls.pem  -> .current/tls.pem           the paths that readers open; they never c
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ from agent.stores import found as found_files
 from agent.stores import journal, rendering
 from agent.stores.atomic import make_folders, on_disk, read_bounded, remove_orphans, replace_link
 from agent.stores.formats import Material
-from agent.stores.generations import FOLDER, Generations, records
+from agent.stores.generations import Generations, number_of, records, target_of
 from agent.stores.passwords import make_missing
 from agent.stores.paths import CURRENT, keep_found, put_links, refuse_strangers
 from agent.stores.pending import PendingFile
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from agent.core.identity import Request
     from agent.keystores.material import PrivateKey
     from agent.stores.generations import Found
-
-_TARGET = re.compile(re.escape(FOLDER) + r"/([0-9]{6,12})")
 
 
 async def _in_thread(work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -207,8 +204,7 @@ class DirectoryStore:
             target = os.readlink(self._directory / CURRENT)  # noqa: PTH115 - the text of the link, not a path
         except OSError:
             return None
-        matched = _TARGET.fullmatch(target)
-        return int(matched[1]) if matched else None
+        return number_of(target)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -293,7 +289,7 @@ class DirectoryStore:
         with on_disk("switching", self._directory):
             names = [file.name for file in found.generation.files]
             keep_found(self._directory, names)
-            replace_link(self._directory / CURRENT, f"{FOLDER}/{self._generations.path(number).name}")
+            replace_link(self._directory / CURRENT, target_of(number))
             put_links(self._directory, names)
             sync_directory(self._directory)
         try:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from agent.core.files import JksFiles, PemFiles, Pkcs12Files, ReaderConfiguration, StoreFormat, format_of
 from agent.errors import MaterialError
 from agent.keystores import pem, private_key
+from agent.keystores.guards import check_anchors
 from agent.keystores.opened import sniff
-from agent.net.secret import read_secret
+from agent.net.secret import read_password, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +36,6 @@ class Content(StrEnum):
     KEYSTORE = "keystore"
     CONFIGURATION = "configuration"
 
-
-SECRET = frozenset({Content.KEY, Content.COMBINED, Content.KEYSTORE, Content.CONFIGURATION})
-"""What contains a key or a password."""
 
 OF_THE_KEY = frozenset({Content.CERTIFICATE, Content.KEY, Content.COMBINED, Content.KEYSTORE})
 """What is made of the private key or its chain."""
@@ -117,10 +115,7 @@ def encode(group: Files, content: Content, material: Material) -> bytes:
     if isinstance(group, ReaderConfiguration):
         return configuration(group, material.directory)
     if content is Content.TRUSTSTORE:
-        if not material.anchors:
-            raise MaterialError(
-                "there is no trust anchor to put into the truststore", advice="an empty truststore trusts nobody"
-            )
+        check_anchors(material.anchors)
         return _truststore(group, material)
     if content is Content.KEYSTORE:
         return _keystore(group, material)
@@ -234,13 +229,4 @@ def configuration(group: ReaderConfiguration, directory: Path) -> bytes:
     """Return a reader's configuration, with the passwords as they are set now; raise `MaterialError` for one."""
     from agent.clientconfig.render import Passwords, render
 
-    return render(group, directory, Passwords(_password(group.keystore), _password(group.truststore)))
-
-
-def _password(group: StoreFiles | None) -> str | None:
-    return None if group is None else read_password(group)
-
-
-def read_password(group: StoreFiles) -> str | None:
-    """Return the password that guards the group; None where none does. Raise `MaterialError` when it cannot be read."""
-    return None if group.password is None else read_secret(group.password.secret)
+    return render(group, directory, Passwords(read_password(group.keystore), read_password(group.truststore)))

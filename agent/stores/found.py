@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.core.chain import order
-from agent.core.files import PemFiles, StoreFormat
+from agent.core.files import PemFiles, StoreFormat, secret_names
 from agent.core.generation import Adoptable
 from agent.errors import MaterialError, StoreError
 from agent.keystores import opened, private_key
+from agent.net.secret import read_password
 from agent.stores import formats, rendering
 from agent.stores.atomic import on_disk, read_bounded
 from agent.stores.examined import is_secret
@@ -61,7 +62,7 @@ class _File:
     @property
     def may_stay(self) -> bool:
         """Whether it may be kept as it is: no key where everybody reads, none in the clear where a password is set."""
-        if self.role not in formats.SECRET:
+        if self.name not in secret_names(self.group):
             return not is_secret(self.content)
         guarded = isinstance(self.group, PemFiles) and self.group.password is not None
         return not guarded or _ENCRYPTED in self.content
@@ -168,7 +169,7 @@ def _remarks(file: _File) -> Iterator[str]:
     """Yield what a running broker would refuse of the next keystore."""
     if file.role is not Content.KEYSTORE:
         return
-    entries = opened.open_store(file.content, formats.read_password(file.group)).entries
+    entries = opened.open_store(file.content, read_password(file.group)).entries
     if len(entries) > 1:
         yield (
             f"{file.name} holds {len(entries)} entries, and those of the agent hold one: "

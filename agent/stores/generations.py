@@ -15,7 +15,8 @@ from agent.core.files import ReaderConfiguration
 from agent.core.generation import Damage, FileDamage, FileRecord, Generation
 from agent.errors import MaterialError, StoreError
 from agent.net.durable import sync_directory, write_new
-from agent.stores import formats, manifest, rendering
+from agent.net.secret import read_password
+from agent.stores import manifest, rendering
 from agent.stores.atomic import TEMPORARY, make_folders, on_disk, read_bounded
 from agent.stores.examined import is_secret
 from agent.stores.formats import Material
@@ -36,8 +37,11 @@ KEPT = 3
 MILLISECOND = 1_000_000
 """Nanoseconds; what Java tells two changes of a file apart by."""
 
+GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What the disk raises where a file is looked for and there is none."""
+
 _NUMBER = re.compile(r"[0-9]{6,12}")
-_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_TARGET = re.compile(re.escape(FOLDER) + rf"/({_NUMBER.pattern})")
 
 Signature: TypeAlias = tuple[tuple[str, int, int, int, int], ...]
 
@@ -80,16 +84,12 @@ class Generations:
 
     def path(self, number: int) -> Path:
         """Return the folder of a generation."""
-        return self._folder / f"{number:06d}"
+        return folder_of(self._directory, number)
 
     def numbers(self) -> list[int]:
         """Return the numbers of all generations that are there, the newest first."""
         with on_disk("reading the generations", self._folder):
-            try:
-                names = [path.name for path in self._folder.iterdir()]
-            except _GONE:
-                return []
-        return sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)
+            return numbers_in(self._directory)
 
     def find(self, number: int, *, closely: bool = True) -> Found:
         """Read a generation; raise `MaterialError` when its manifest cannot be read.
@@ -119,7 +119,7 @@ class Generations:
                 return None
             contents = {}
             for file in generation.files:
-                with contextlib.suppress(MaterialError, *_GONE):
+                with contextlib.suppress(MaterialError, *GONE):
                     contents[file.name] = read_bounded(path / file.name)
             return rendering.read_key(self._wanted, contents, public_key=generation.leaf.public_key)
 
@@ -193,7 +193,7 @@ class Generations:
     def _read(self, path: Path, number: int) -> Found:
         try:
             generation = manifest.decode(read_bounded(path / manifest.NAME))
-        except _GONE as error:
+        except GONE as error:
             raise MaterialError(f"generation {number} has no manifest") from error
         if generation.number != number:
             raise MaterialError(f"the manifest of generation {number} is that of {generation.number}")
@@ -202,7 +202,7 @@ class Generations:
         for file in generation.files:
             try:
                 content = read_bounded(path / file.name)
-            except _GONE:
+            except GONE:
                 damages.append(FileDamage(file.name, Damage.MISSING))
                 continue
             except MaterialError as error:
@@ -223,7 +223,7 @@ class Generations:
         """Raise `StoreError` when a password cannot be read: a key that cannot be seen now is no lost key."""
         for group in rendering.guarded(self._wanted):
             try:
-                formats.read_password(group)
+                read_password(group)
             except MaterialError as error:
                 raise StoreError(error.what, advice="put it back: the stores were made with it") from error
 
@@ -293,7 +293,7 @@ class Generations:
         """Return when a file was changed last, in milliseconds; a file system may keep less than it was told."""
         try:
             return path.stat().st_mtime_ns // MILLISECOND
-        except _GONE:
+        except GONE:
             return None
 
     def _signature(self, path: Path) -> Signature:
@@ -302,7 +302,7 @@ class Generations:
         try:
             with os.scandir(path) as entries:
                 seen = [_stamp(entry.name, entry.stat(follow_symlinks=True)) for entry in entries]
-        except _GONE:
+        except GONE:
             return ()
         for file in {group.password.secret.file for group in rendering.guarded(self._wanted) if group.password}:
             if file is not None:
@@ -311,6 +311,31 @@ class Generations:
                 except OSError:
                     seen.append((str(file), 0, 0, 0, 0))
         return tuple(sorted(seen))
+
+
+def folder_of(directory: Path, number: int) -> Path:
+    """Return the folder of a generation, below an identity's directory."""
+    return directory / target_of(number)
+
+
+def target_of(number: int) -> str:
+    """Return what the link to the current generation says when it is this one."""
+    return f"{FOLDER}/{number:06d}"
+
+
+def number_of(target: str) -> int | None:
+    """Return the number of the generation that a link leads to; None when that is none of ours."""
+    matched = _TARGET.fullmatch(target)
+    return int(matched[1]) if matched else None
+
+
+def numbers_in(directory: Path) -> list[int]:
+    """Return the numbers of all generations below an identity's directory, the newest first; raise `OSError`."""
+    try:
+        names = [path.name for path in (directory / FOLDER).iterdir()]
+    except GONE:
+        return []
+    return sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)
 
 
 def material_of(generation: Generation, key: PrivateKey, directory: Path) -> Material:
@@ -328,7 +353,7 @@ def records(files: Sequence[Rendered], edited: frozenset[str]) -> tuple[FileReco
 def _folder_stamp(path: Path) -> tuple[int, int, int]:
     try:
         status = path.stat()
-    except _GONE:
+    except GONE:
         return (0, 0, 0)
     return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 

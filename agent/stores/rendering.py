@@ -10,12 +10,12 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from agent.core.files import ReaderConfiguration, StoreFormat
+from agent.core.files import ReaderConfiguration, StoreFormat, mode_of, secret_names
 from agent.errors import MaterialError
 from agent.keystores import private_key
 from agent.keystores.opened import sniff
 from agent.stores import formats
-from agent.stores.formats import SECRET, Content
+from agent.stores.formats import Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from agent.core.files import Access, Files, StoreFiles
     from agent.keystores.material import PrivateKey
     from agent.stores.formats import Material
-
-SECRET_MODE = 0o400
-PUBLIC_MODE = 0o444
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Rendered:
     @property
     def mode(self) -> int:
         """The mode to write it with."""
-        return self.access.mode if self.access.mode is not None else _default_mode(secret=self.secret)
+        return self.access.mode or 0
 
 
 def render(files: Sequence[Files], material: Material) -> tuple[Rendered, ...]:
@@ -62,8 +59,8 @@ def render(files: Sequence[Files], material: Material) -> tuple[Rendered, ...]:
         Rendered(
             name,
             formats.encode(group, content, material),
-            _access(group, content),
-            content in SECRET,
+            _access(group, name),
+            name in secret_names(group),
             content is Content.TRUSTSTORE,
         )
         for group in files
@@ -131,16 +128,6 @@ def read_anchors(files: Sequence[Files], name: str, content: bytes) -> tuple[Cer
     return anchors
 
 
-def read_identity(
-    files: Sequence[Files], name: str, content: bytes
-) -> tuple[PrivateKey | None, tuple[Certificate, ...] | None]:
-    """Return key and chain of a file, each None where a file of that name holds none; raise `MaterialError`."""
-    group, kind = _find(files, name)
-    if kind not in formats.OF_THE_KEY:
-        return None, None
-    return formats.read_identity(group, kind, content)
-
-
 def read_key(files: Sequence[Files], contents: Mapping[str, bytes], *, public_key: bytes) -> PrivateKey | None:
     """Return the private key whose public half is `public_key`, out of any file of a generation; None when it is lost.
 
@@ -159,7 +146,7 @@ def layout(files: Sequence[Files]) -> str:
     described_ = []
     for group in files:
         for name, content in formats.contents(group):
-            wanted = _access(group, content)
+            wanted = _access(group, name)
             described_.append(
                 formats.described(group, content)
                 | {
@@ -183,8 +170,7 @@ def is_truststore(files: Sequence[Files], name: str) -> bool:
 
 def access(files: Sequence[Files], name: str) -> Access | None:
     """Return owner, group and mode of the file that the settings name so, the mode filled in; None for no such file."""
-    found = ((group, content) for group in files for other, content in formats.contents(group) if other == name)
-    return next((_access(group, content) for group, content in found), None)
+    return next((_access(group, name) for group in files if name in group.names()), None)
 
 
 def access_is_set(files: Sequence[Files], name: str) -> bool:
@@ -226,14 +212,8 @@ def _find(files: Sequence[Files], name: str) -> tuple[Files, Content]:
     raise KeyError(name)
 
 
-def _default_mode(*, secret: bool) -> int:
-    return SECRET_MODE if secret else PUBLIC_MODE
-
-
-def _access(group: Files, content: Content) -> Access:
-    if group.access.mode is not None:
-        return group.access
-    return replace(group.access, mode=_default_mode(secret=content in SECRET))
+def _access(group: Files, name: str) -> Access:
+    return replace(group.access, mode=mode_of(group, name))
 
 
 def _compare_configuration(group: ReaderConfiguration, content: bytes, directory: Path) -> str:

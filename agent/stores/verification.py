@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import time
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from agent.keystores.opened import sniff
 from agent.stores import manifest, pending
 from agent.stores.atomic import TEMPORARY, UNFINISHED, on_disk, read_bounded
 from agent.stores.examined import examine, is_secret, needs_password
-from agent.stores.generations import FOLDER
+from agent.stores.generations import FOLDER, GONE, folder_of, number_of, numbers_in, target_of
 from agent.stores.paths import CURRENT
 
 if TYPE_CHECKING:
@@ -41,11 +40,7 @@ PAUSE = 0.1
 UNFINISHED_FOR = timedelta(minutes=1)
 """An unfinished file that is younger may be one that an agent is writing now."""
 
-_TARGET = re.compile(re.escape(FOLDER) + r"/([0-9]{6,12})")
-_NUMBER = re.compile(r"[0-9]{6,12}")
-_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-
-_Moment: TypeAlias = tuple[str, tuple[str, ...]]
+_Moment: TypeAlias = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +117,11 @@ class _Look:
             generation = self._manifest(number)
             if generation is not None:
                 files = self._current(generation)
-        kept = tuple(other for other in _numbers(self._directory) if other != number)
+        kept = tuple(other for other in numbers_in(self._directory) if other != number)
         for other in kept:
             one = self._manifest(other)
             for record in () if one is None else one.files:
-                self._file(other, record, f"{FOLDER}/{other:06d}/{record.name}")
+                self._file(other, record, f"{target_of(other)}/{record.name}")
         self._surroundings()
         self._links({file.record.name for file in files})
         return Verified(generation, files, kept, merged(self._found))
@@ -142,18 +137,17 @@ class _Look:
         except OSError:
             self._wrong("it is no link: something else stands in its place", CURRENT)
             return None
-        matched = _TARGET.fullmatch(target)
-        if matched is None:
+        number = number_of(target)
+        if number is None:
             self._wrong(f"it leads to {harmless(target)}, which is no generation", CURRENT)
-            return None
-        return int(matched[1])
+        return number
 
     def _manifest(self, number: int) -> Generation | None:
         """Return what the manifest says; None, and a fault, when there is none that can be read."""
-        where, folder = f"{FOLDER}/{number:06d}", self._folder(number)
+        where, folder = target_of(number), folder_of(self._directory, number)
         try:
             generation = manifest.decode(read_bounded(folder / manifest.NAME))
-        except _GONE:
+        except GONE:
             gone = "the generation is gone" if not folder.is_dir() else "the generation has no manifest"
             self._wrong(gone, where)
             return None
@@ -170,7 +164,8 @@ class _Look:
 
     def _current(self, generation: Generation) -> tuple[SeenFile, ...]:
         chain = tuple(Entry("", Kind.CERTIFICATE, (one,)) for one in generation.chain)
-        self._found += _at(f"generation {generation.number}", findings(Examined(StoreFormat.PEM, chain), self._now))
+        whole = findings(Examined(StoreFormat.PEM, chain), self._now)
+        self._found += (one.at(f"generation {generation.number}") for one in whole)
         seen = []
         for record in generation.files:
             file, content, examined = self._file(generation.number, record, record.name)
@@ -186,10 +181,10 @@ class _Look:
 
     def _file(self, number: int, record: FileRecord, where: str) -> tuple[SeenFile, bytes | None, Examined | None]:
         """Compare a file with its sum, and judge its mode; what can be opened of it is opened."""
-        path = self._folder(number) / record.name
+        path = folder_of(self._directory, number) / record.name
         try:
             mode, content = stat.S_IMODE(path.stat().st_mode), read_bounded(path)
-        except _GONE:
+        except GONE:
             self._wrong("it is missing", where)
             return SeenFile(record), None, None
         except MaterialError as error:
@@ -262,7 +257,7 @@ class _Look:
         entries = (replace(one, chain=one.chain or generation.chain) for one in examined.entries)
         # The password that was given may be that of other files; a key that it does not open is no fault here.
         judged = replace(examined, entries=tuple(entries), with_password=False)
-        self._found += _at(name, findings(judged, self._now))
+        self._found += (one.at(name) for one in findings(judged, self._now))
         for entry in examined.keys:
             if entry.key is not None and entry.key.public != leaf.public_key:
                 self._wrong("its private key is not that of the generation's leaf", name)
@@ -309,9 +304,6 @@ class _Look:
 
     # --- what they share ---------------------------------------------------------------------
 
-    def _folder(self, number: int) -> Path:
-        return self._directory / FOLDER / f"{number:06d}"
-
     def _wrong(self, what: str, where: str) -> None:
         self._found.append(Finding(Severity.WRONG, what, where))
 
@@ -325,15 +317,7 @@ def _moment(directory: Path) -> _Moment:
         target = os.readlink(directory / CURRENT)  # noqa: PTH115 - the text of the link, not a path
     except OSError:
         target = ""
-    return target, tuple(map(str, _numbers(directory)))
-
-
-def _numbers(directory: Path) -> tuple[int, ...]:
-    try:
-        names = [path.name for path in (directory / FOLDER).iterdir()]
-    except _GONE:
-        return ()
-    return tuple(sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True))
+    return target, tuple(numbers_in(directory))
 
 
 def _seems_secret(content: bytes) -> bool:
@@ -341,7 +325,3 @@ def _seems_secret(content: bytes) -> bool:
         return is_secret(content)
     except MaterialError:
         return False  # a JKS that is cut short; its sum tells
-
-
-def _at(where: str, found: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    return tuple(Finding(one.severity, one.what, where) for one in found)

@@ -25,12 +25,15 @@ from agent.core.generation import Cause, Damage
 from agent.core.secret import Secret
 from agent.errors import MaterialError, StoreError
 from agent.keystores import jks, pem, pkcs12, private_key
-from agent.stores import rendering
+from agent.stores import formats, rendering
 from agent.stores.formats import Material
 from tests.material import NOW, Ca, make_key, make_request
 from tests.stores.shelf import ROOT, Shelf
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.core.certificate import Certificate
     from agent.core.files import Files, StoreFiles
 
 PASSWORD = "changeit"  # noqa: S105 - made for these tests
@@ -55,6 +58,12 @@ def material() -> Material:
 VARIANTS = ["pem", "encrypted pem", "compatible pem", "pkcs12", "compatible pkcs12", "jks"]
 
 
+def identity(files: Sequence[Files], name: str, content: bytes) -> tuple[object, tuple[Certificate, ...] | None]:
+    """Return key and chain of a rendered file, each None where a file of that name holds none."""
+    found, role = next((one, role) for one in files for other, role in formats.contents(one) if other == name)
+    return formats.read_identity(found, role, content) if role in formats.OF_THE_KEY else (None, None)
+
+
 def group(variant: str, password: StorePassword, *, anchor: bool = False) -> StoreFiles:
     """Return a group of files of that variant."""
     encryption = Encryption.COMPATIBLE if "compatible" in variant else Encryption.STRONG
@@ -74,7 +83,7 @@ def test_what_is_written_reads_back(variant: str, password: StorePassword, mater
     contents = {file.name: file.content for file in rendering.render(files, material)}
     for name, content in contents.items():
         assert rendering.trouble(files, name, content, material) == ""
-    chains = [rendering.read_identity(files, name, content)[1] for name, content in contents.items()]
+    chains = [identity(files, name, content)[1] for name, content in contents.items()]
     wanted = (*material.chain, material.anchor) if anchor else material.chain
     assert {chain for chain in chains if chain is not None} == {wanted}
     other = replace(material, chain=material.chain[:1])
@@ -327,5 +336,5 @@ def test_an_anchor_that_is_in_the_chain_is_not_put_there_twice(
     trusted = replace(material, anchor=material.chain[1])
     for file in rendering.render(files, trusted):
         assert rendering.trouble(files, file.name, file.content, trusted) == ""
-        chain = rendering.read_identity(files, file.name, file.content)[1]
+        chain = identity(files, file.name, file.content)[1]
         assert chain in (None, material.chain)
