@@ -306,6 +306,19 @@ async def test_the_service_manager_hears_of_start_life_and_end(host: Host) -> No
             await asyncio.to_thread(hear, "STOPPING=1")
 
 
+async def test_a_folder_that_others_may_write_to_is_told_at_the_start(host: Host) -> None:
+    """Whoever runs the agent without `config check` reads it in the log."""
+    host.folder.chmod(0o777)
+    try:
+        async with host.running() as agent:
+            await agent.until_ready()
+    finally:
+        host.folder.chmod(0o700)
+    told = [line for line in host.log() if "writable by everybody" in line["event"]]
+    assert len(told) == 1
+    assert str(host.folder) in told[0]["event"]
+
+
 async def test_a_lost_file_comes_back_without_a_new_leaf(host: Host) -> None:
     """What was deleted is rendered from the generation."""
     async with host.running() as agent:

@@ -25,6 +25,7 @@ from agent.core.generation import Cause, Damage
 from agent.core.secret import Secret
 from agent.errors import MaterialError, StoreError
 from agent.keystores import jks, pem, pkcs12, private_key
+from agent.keystores.opened import open_store
 from agent.stores import formats, rendering
 from agent.stores.formats import Material
 from tests.material import NOW, Ca, make_key, make_request
@@ -338,3 +339,15 @@ def test_an_anchor_that_is_in_the_chain_is_not_put_there_twice(
         assert rendering.trouble(files, file.name, file.content, trusted) == ""
         chain = identity(files, file.name, file.content)[1]
         assert chain in (None, material.chain)
+
+
+@pytest.mark.parametrize("variant", ["pkcs12", "compatible pkcs12", "jks"])
+async def test_aliases_are_the_same_after_a_renewal(tmp_path: Path, password: StorePassword, variant: str) -> None:
+    """Who looks an entry up by its name finds the next one under it."""
+    shelf = shelf_of(tmp_path, group(variant, password))
+    seen = set()
+    for _ in range(2):
+        await shelf.renew()
+        stores = [open_store((shelf.directory / name).read_bytes(), PASSWORD) for name in shelf.wanted.names]
+        seen.add(tuple(entry.alias for store in stores for entry in store.entries))
+    assert seen == {("kafka", ROOT.certificate.fingerprint[:16])}
