@@ -2,10 +2,10 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/cert-agent
-COPY requirements/run.txt requirements/build.txt requirements/
+COPY requirements/kafka.txt requirements/build.txt requirements/
 RUN python -m venv /opt/build \
  && /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/build.txt \
- && /opt/cert-agent/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/run.txt
+ && /opt/cert-agent/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/kafka.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY agent agent
 RUN /opt/build/bin/hatchling build --target wheel --directory /dist \

@@ -66,7 +66,7 @@ lint: dev ## Format, lint, types, layers, dependencies, spelling
 	$(BIN)/codespell
 
 # Folders in which every test is slow: what they import takes seconds too.
-SLOW := tests/breaking tests/e2e tests/judges
+SLOW := tests/breaking tests/brokers tests/e2e tests/judges
 
 check: lint ## The linters and the fast tests, within a minute
 	$(BIN)/pytest -m "not slow" -n auto -q $(SLOW:%=--ignore %)
@@ -88,9 +88,10 @@ bench: dev ## Measure memory, start, idle wake-ups and a fleet of identities
 # LOCK_FLAGS=--upgrade takes the newest that the cool-down lets through; without it only what pyproject.toml asks for.
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	$(LOCK) $(LOCK_FLAGS) --exclude-newer "$(COOL_DOWN)" pyproject.toml -o requirements/run.txt
+	$(LOCK) $(LOCK_FLAGS) --exclude-newer "$(COOL_DOWN)" --extra kafka -c requirements/run.txt pyproject.toml -o requirements/kafka.txt
 	$(LOCK) $(LOCK_FLAGS) --exclude-newer "$(COOL_DOWN)" --group build -o requirements/build.txt
-	$(LOCK) $(LOCK_FLAGS) --exclude-newer "$(COOL_DOWN)" --group dev \
-		-c requirements/run.txt -c requirements/build.txt pyproject.toml -o requirements/dev.txt
+	$(LOCK) $(LOCK_FLAGS) --exclude-newer "$(COOL_DOWN)" --group dev --extra kafka \
+		-c requirements/kafka.txt -c requirements/build.txt pyproject.toml -o requirements/dev.txt
 
 clean: ## Remove what was made here: the environment, caches, the quickstart's files
 	rm -rf $(VENV) var dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

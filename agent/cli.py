@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DONE = 0
 FAILED = 1
+USAGE = 2
+"""What argparse ends with, too."""
 BUSY = 75
 """`EX_TEMPFAIL`: another process keeps the same directory; try again later."""
 BAD_CONFIGURATION = 78
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     schema = about_config.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(verb=_schema)
     _add_store(verbs)
+    _add_principal(verbs)
     local = verbs.add_parser("local-ca", help="replace the embedded CA, to try out a CA rotation")
     about_local = local.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, run, about in (
@@ -138,6 +141,21 @@ def _add_store(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         password.add_argument("--password-file", metavar="FILE", help="file with the store's password")
         password.add_argument("--password-environment", metavar="NAME", help="environment variable that holds it")
         sub.set_defaults(verb=_store, verify=name == "verify")
+
+
+def _add_principal(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "print which principals a broker makes of names; no configuration is needed"
+    sub = verbs.add_parser("principal", help=about, description=about)
+    sub.add_argument("--rules", required=True, help="the broker's ssl.principal.mapping.rules")
+    sub.add_argument(
+        "--builder", metavar="CLASS", default="", help="the broker's principal.builder.class, if it has one"
+    )
+    sub.add_argument(
+        "--certificate", metavar="FILE", action="append", default=[], help="the subject of a certificate, in PEM or DER"
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON document")
+    sub.add_argument("name", nargs="*", metavar="DN", help="a distinguished name, as Java prints it")
+    sub.set_defaults(verb=_principal, usage=sub.error)
 
 
 def _some(text: str) -> str:
@@ -258,6 +276,27 @@ def _store(options: argparse.Namespace) -> int:
     for line in (json.dumps(told.values, indent=2),) if options.json else told.lines:
         _say(line)
     return DONE if told.sound or not options.verify else FAILED
+
+
+def _principal(options: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from agent.core.principal import InvalidRulesError
+    from agent.wiring.principal_desk import preview
+
+    if not options.name and not options.certificate:
+        options.usage("name a DN or a --certificate")
+    try:
+        told = preview(options.rules, options.builder, [Path(one) for one in options.certificate], options.name)
+    except InvalidRulesError as error:
+        _tell(str(error))
+        return USAGE
+    for remark in told.remarks:
+        _tell(remark)
+    for line in (json.dumps(told.values, indent=2),) if options.json else told.lines:
+        _say(line)
+    return DONE
 
 
 def _schema(_options: argparse.Namespace) -> int:

@@ -101,3 +101,37 @@ class TrustError(AgentError):
 
 class ReloadError(AgentError):
     """A reload did not succeed; the files are switched, the reader has not been told."""
+
+
+class ReaderRefusedError(AgentError):
+    """A reader would not take a generation that is written and not current: what it reads stays as it is."""
+
+
+class KafkaError(AgentError):
+    """A Kafka cluster was asked and did not do it; `reason` is its sort in a word or two, for metrics."""
+
+    def __init__(self, what: str, *, advice: str = "", reason: str) -> None:
+        super().__init__(what, advice=advice)
+        self.reason = reason
+
+
+class KafkaUnavailableError(KafkaError):
+    """There was no answer, or the login was refused: nothing is known of what was asked."""
+
+    def __init__(self, what: str, *, advice: str = "", reason: str = "unavailable") -> None:
+        super().__init__(what, advice=advice, reason=reason)
+
+
+class KafkaDeniedError(KafkaUnavailableError):
+    """The agent's principal lacks the right to ask: nothing is known of what was asked either."""
+
+    def __init__(self, what: str, *, advice: str = "", reason: str = "denied") -> None:
+        super().__init__(what, advice=advice, reason=reason)
+
+
+class KafkaRefusedError(KafkaError):
+    """The broker understood and said no; `words` are its own."""
+
+    def __init__(self, what: str, *, words: str, advice: str = "", reason: str = "refused") -> None:
+        super().__init__(what, advice=advice, reason=reason)
+        self.words = words

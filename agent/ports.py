@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from agent.core.certificate import Certificate
+    from agent.core.credentials import Credentials
     from agent.core.evidence import Served
+    from agent.core.files import Opened
     from agent.core.generation import Disk, Draft, FileDamage, Generation, Issued, Pending
     from agent.core.identity import Request
     from agent.core.issuer_status import Examined, IssuerStatus
+    from agent.core.judgement import Judgement, Look
     from agent.core.record import Record
 
 
@@ -112,6 +115,12 @@ class Store(Protocol):
     async def discard(self, number: int) -> None:
         """Remove a generation that is not current."""
 
+    async def credentials(self, number: int) -> Credentials:
+        """Return the key and the chain of a generation."""
+
+    async def opened(self, number: int, name: str) -> Opened:
+        """Return what a store of a generation is, opened with the password that is set now."""
+
     async def load(self) -> Record:
         """Return what was noted of this identity; an empty record when nothing was or it cannot be read."""
 
@@ -124,6 +133,26 @@ class Reloader(Protocol):
 
     async def reload(self, generation: Generation) -> None:
         """Tell it and wait until it has taken note; raise `ReloadError` when it has not."""
+
+
+class Broker(Reloader, Protocol):
+    """A reader that is asked before a switch, told after it, and looked at: a node of Kafka."""
+
+    async def judge(self, candidate: Generation, current: Generation | None) -> Judgement:
+        """Say whether it would take a written generation in place of the current one; nothing is changed.
+
+        A node that cannot be asked is no failure: its verdict is unknown then.
+        """
+
+    async def look(self, current: Generation, before: Generation | None, *, closely: bool) -> Look:
+        """Look at its listeners until they use the generation or their time is over; nothing is raised.
+
+        `before` is the generation before with other anchors. `closely`: a proof is wanted, and not only
+        a look at what was proven before.
+        """
+
+    async def restart(self, generation: Generation) -> None:
+        """Run the restart command, where one is configured; raise `ReloadError` when it fails."""
 
 
 class Prober(Protocol):

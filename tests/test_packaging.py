@@ -17,7 +17,7 @@ from tests.tools import need
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ("run", "build", "dev")
+LOCKS = ("run", "kafka", "build", "dev")
 MOST_DEPENDENCIES = 12
 
 APACHE_2_0 = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
@@ -69,16 +69,19 @@ def test_lock_names_no_host_and_no_path(name: str) -> None:
 def test_locks_hold_what_the_project_declares() -> None:
     """Each declared package is locked where it is needed."""
     groups = PROJECT["dependency-groups"]
-    run, build, dev = (read_lock(name).keys() for name in LOCKS)
+    run, kafka, build, dev = (read_lock(name).keys() for name in LOCKS)
     declared = {canonical(each) for each in PROJECT["project"]["dependencies"]}
+    extra = {canonical(each) for each in PROJECT["project"]["optional-dependencies"]["kafka"]}
     assert declared <= run
+    assert declared | extra <= kafka
+    assert not extra & run
     assert {canonical(each) for each in groups["build"]} <= build
     assert {canonical(each) for each in PROJECT["build-system"]["requires"]} <= build
-    assert declared | {canonical(each) for each in groups["dev"]} <= dev
+    assert declared | extra | {canonical(each) for each in groups["dev"]} <= dev
 
 
 def test_locks_agree_with_each_other() -> None:
-    """The three are installed in one environment, so a package has one version and the same hashes in all."""
+    """They are installed in one environment, so a package has one version and the same hashes in all."""
     pins: dict[str, set[str]] = {}
     for name in LOCKS:
         text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
@@ -92,8 +95,9 @@ def test_every_dependency_has_its_reason_and_there_are_few() -> None:
     declared = {canonical(each) for each in PROJECT["project"]["dependencies"]}
     table = (ROOT / "docs/adr/0003-dependencies.md").read_text(encoding="utf-8")
     reasoned = set(re.findall(r"^\| `([a-z0-9-]+)` \|[^|]+\S[^|]*\|[^|]+\S[^|]*\|$", table, re.MULTILINE))
-    assert reasoned == declared
-    assert len(declared) <= MOST_DEPENDENCIES
+    extra = {canonical(each) for each in PROJECT["project"]["optional-dependencies"]["kafka"]}
+    assert reasoned == declared | extra
+    assert len(declared | extra) <= MOST_DEPENDENCIES
 
 
 def test_version_is_the_same_everywhere() -> None:

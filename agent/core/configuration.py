@@ -7,7 +7,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent.core.command import CommandReload
 from agent.core.files import ReaderConfiguration
+from agent.core.kafka_spec import KafkaBrokerReload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from agent.core.files import Files
     from agent.core.identity import Request
     from agent.core.issuer_spec import IssuerSpec
+    from agent.core.kafka_spec import Cluster
     from agent.core.secret import Secret
 
 
@@ -53,21 +56,7 @@ class SystemAnchors:
 TrustSpec: TypeAlias = IssuerAnchors | FileAnchors | SystemAnchors
 
 
-@dataclass(frozen=True, slots=True)
-class CommandReload:
-    """A command that tells the reader: an argument vector, run without a shell.
-
-    It runs in a process group of its own, in the folder `directory` (that of the configuration
-    file), with an environment that names the identity and its directory, and is killed, with all
-    that it started, when `within` is over.
-    """
-
-    argv: tuple[str, ...]
-    directory: Path
-    within: timedelta = timedelta(seconds=30)
-
-
-ReloadSpec: TypeAlias = CommandReload
+ReloadSpec: TypeAlias = CommandReload | KafkaBrokerReload
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +65,18 @@ class Listener:
 
     address: str
     within: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalPolicy:
+    """What keeps a renewal from changing the principal that ACLs hang on.
+
+    `rules` are `ssl.principal.mapping.rules`; None: those of the broker that is told, and of nobody
+    where none is.
+    """
+
+    rules: str | None = None
+    may_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,18 @@ class Wanted:
     prove: tuple[Listener, ...] = ()
     host: str = ""
     revoke: bool = False
+    principal: PrincipalPolicy = PrincipalPolicy()
+
+    @property
+    def broker(self) -> KafkaBrokerReload | None:
+        """The Kafka node that is told of new stores; None where there is none."""
+        return next((spec for spec in self.reload if isinstance(spec, KafkaBrokerReload)), None)
+
+    @property
+    def proven_at(self) -> tuple[str, ...]:
+        """What must be shown to use a generation: the addresses of `prove`, and the broker's listeners by name."""
+        listeners = self.broker.listeners if self.broker else ()
+        return (*(one.address for one in self.prove), *(one.name for one in listeners))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,4 +159,5 @@ class Configuration:
     http: Http = Http()
     log_format: LogFormat = LogFormat.AUTO
     issuers: Mapping[str, IssuerSpec] = field(default_factory=dict)
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
     identities: Mapping[str, Wanted] = field(default_factory=dict)

@@ -30,6 +30,14 @@ class Encryption(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A store that opens: its format, and how many entries it has as Kafka counts them."""
+
+    format: StoreFormat
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """Owner, group and mode of a file; None leaves the process's own, and the mode that fits the content.
 

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from agent.core.identity import Request
 
 
+FOLDER = ".generations"
+"""Where generations are, below an identity's directory."""
+
+
+def generation_folder(number: int) -> str:
+    """Return the folder of a generation, below an identity's directory."""
+    return f"{FOLDER}/{number:06d}"
+
+
 class Cause(StrEnum):
     """What a generation changed; anchors and leaf never change in one (Kafka refuses both at once)."""
 

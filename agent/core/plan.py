@@ -10,8 +10,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from agent.core.actions import (
+    Adopt,
+    DropPending,
+    Issue,
+    Prove,
+    Publish,
+    Reload,
+    Remember,
+    Restart,
+    Revoke,
+    RollBack,
+    Settle,
+    Step,
+    Switch,
+)
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause, Damage
 from agent.core.proof import still_proves
@@ -22,149 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from agent.core.certificate import Certificate
+    from agent.core.actions import Action
     from agent.core.configuration import Wanted
     from agent.core.generation import Generation
 
 LOOK = timedelta(minutes=5)
 """The longest time between two looks at disk, listeners and anchors when nothing is due."""
-
-
-_PUBLICATIONS = {
-    Cause.LEAF: "prove the issued leaf and switch to it",
-    Cause.ANCHORS: "write the truststores with the new anchors",
-    Cause.FILES: "render the files again",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """Ask the CA for a new leaf."""
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return "ask the CA for a leaf"
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Write a generation, prove it and switch to it: the pending leaf, other anchors, or the files again."""
-
-    cause: Cause
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return _PUBLICATIONS[self.cause]
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """Make the first generation of plain files that stand where the links belong, and switch to it."""
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return "take over the files that are there"
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """Make a written generation current again, and put right the links that readers follow."""
-
-    number: int
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return f"switch to generation {self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    """Go back from what a listener refuted to the generation before it."""
-
-    number: int
-    refuted: int
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return f"roll back to generation {self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """Tell the readers of the files."""
-
-    number: int
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return "tell the readers"
-
-
-@dataclass(frozen=True, slots=True)
-class Prove:
-    """Handshake with every listener."""
-
-    number: int
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return "look at what the listeners serve"
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Note that the generation is in use: its reload succeeded and its proof is in."""
-
-    number: int
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return f"settle generation {self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class DropPending:
-    """Forget a pending key whose leaf has become a generation."""
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return "forget the pending key"
-
-
-@dataclass(frozen=True, slots=True)
-class Remember:
-    """Note which leaves were in use and are replaced, before the last generation that holds them is pruned."""
-
-    replaced: tuple[Replaced, ...]
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return "note what was replaced"
-
-
-@dataclass(frozen=True, slots=True)
-class Revoke:
-    """Have the CA revoke a leaf that was replaced and that no roll-back reaches any more."""
-
-    leaf: Certificate
-
-    def __str__(self) -> str:
-        """Return what it does, as a verb for a sentence."""
-        return f"have the leaf {self.leaf.serial_number:x} revoked"
-
-
-Action: TypeAlias = (
-    Issue | Publish | Adopt | Switch | RollBack | Reload | Prove | Settle | DropPending | Remember | Revoke
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """An action, the instant from which it is due, and why, as half a sentence."""
-
-    action: Action
-    due: datetime
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +120,9 @@ def _settling(situation: Situation) -> Step | None:
         return None
     due = situation.due(record.settling)
     settled = record.settled == current.number
+    restart = _restart(situation, current, due)
+    if restart is not None:
+        return restart
     if wanted.reload and record.reloaded != current.number and not settled:
         return Step(Reload(current.number), due, f"the readers know nothing of generation {current.number} yet")
     if situation.unseen:
@@ -254,31 +135,45 @@ def _settling(situation: Situation) -> Step | None:
         return Step(Prove(current.number), due, f"no handshake with {', '.join(unknown)} so far")
     if not settled and (wanted.reload or wanted.prove):
         return Step(Settle(current.number), due, "the readers know it and its proofs are in")
-    if wanted.prove:
+    if wanted.proven_at:
         why = "what the listeners serve is looked at from time to time"
         return Step(Prove(current.number), situation.last_look + LOOK, why)
     return None
 
 
-def _refuted(situation: Situation, current: Generation, listeners: str) -> Step:
-    """A listener serves another leaf: back to the generation before, if that still proves, else hold.
+def _restart(situation: Situation, current: Generation, due: datetime) -> Step | None:
+    """A restart brings into use what nothing else does: run the command, once a generation, where there is one.
 
-    A generation that was once shown to be in use is not rolled back from: the listener has changed,
-    not the files. Nor is one that was itself rolled back to: there is no third.
+    What the running process can use already is proven first: the restart is for the rest.
     """
-    record = situation.record
+    broker, record = situation.wanted.broker, situation.record
+    if broker is None or broker.restart is None or record.restarted == current.number:
+        return None
+    awaited = situation.restart_due
+    if awaited is None:
+        return None
+    if record.settled != current.number and not awaited.keeps_out(current.number):
+        return None
+    return Step(Restart(current.number), due, awaited.why)
+
+
+def _refuted(situation: Situation, current: Generation, listeners: str) -> Step:
+    """A listener does not use the generation: back to the one before, if that may be current again, else hold.
+
+    What waits for a restart of the broker is no proof against the files.
+    """
+    record, awaited, before = situation.record, situation.restart_due, situation.way_back
     again = Reload(current.number) if situation.wanted.reload else Prove(current.number)
     due = situation.due(record.settling)
     if record.settled == current.number:
         return Step(again, due, f"{listeners} no longer serves the leaf of generation {current.number}")
-    if record.refuted in (None, current.number):
-        for before in situation.observed.disk.kept:
-            older = before.number < current.number and before.leaf != current.leaf
-            if older and still_proves(situation.candidate(before), situation.now):
-                why = f"{listeners} does not serve the leaf of generation {current.number}"
-                return Step(RollBack(before.number, refuted=current.number), situation.due(record.switching), why)
-    why = f"{listeners} does not serve the leaf of generation {current.number}, and there is none to go back to"
-    return Step(again, due, why)
+    if awaited is not None and awaited.keeps_out(current.number):
+        # Telling it again brings the other listeners along, and whoever restarts it is noticed.
+        return Step(again, due, f"{listeners} waits for a restart: {awaited.why}")
+    why = f"{listeners} does not serve the leaf of generation {current.number}"
+    if before is not None:
+        return Step(RollBack(before.number, refuted=current.number), situation.due(record.switching), why)
+    return Step(again, due, f"{why}, and there is none to go back to")
 
 
 def _refuted_candidate(situation: Situation) -> Step | None:
@@ -295,11 +190,27 @@ def _other_anchors(situation: Situation) -> Step | None:
     current, trust = situation.current, situation.observed.trust.anchors
     if current is None or trust is None or not situation.wanted.has_truststores or not situation.key_is_whole:
         return None
-    if set(trust) == set(current.anchors) or situation.reload_is_open:
+    # Readers that cannot be told do not keep what they find at their next start from being right.
+    is_open = situation.reload_is_open and not situation.record.settling.count
+    if set(trust) == set(current.anchors) or is_open or _is_turn_of_leaf(situation):
         return None
+    refuted = situation.refuted_candidate
+    if refuted is not None and set(refuted.anchors) == set(trust):
+        return None  # they are written and were rolled back from: that generation is tried again in its own time
     gained, lost = len(set(trust) - set(current.anchors)), len(set(current.anchors) - set(trust))
     why = f"the sources of trust have {gained} anchors more and {lost} fewer than the truststores"
     return Step(Publish(Cause.ANCHORS), situation.due(situation.record.publishing), why)
+
+
+def _is_turn_of_leaf(situation: Situation) -> bool:
+    """Whether a leaf in hand goes before other anchors: of two that a reader refuses, each may be what the other needs.
+
+    They share a lane, and the first would have every try of it.
+    """
+    tries = situation.record.publishing
+    is_refused = tries.failure is not None and tries.failure.refused
+    is_ready = situation.pending_answer is not None and situation.renewal_reason is not None
+    return is_refused and is_ready and tries.count % 2 == 1
 
 
 def _leaf(situation: Situation) -> Step | None:
@@ -327,7 +238,9 @@ def _left_over(situation: Situation) -> Step | None:
     if made is None:
         return None
     due = situation.due(situation.record.publishing)
-    past = made.number <= current.number or made.number == situation.record.refuted or situation.held
+    # What a person went back from is not gone to again; a leaf that is needed since was paid for after that.
+    is_given_up = situation.held and situation.renewal_reason is None
+    past = made.number <= current.number or made.number == situation.record.refuted or is_given_up
     if past or not still_proves(situation.candidate(made), situation.now):
         return Step(DropPending(), due, "the pending leaf has become a generation")
     return Step(Switch(made.number), due, f"generation {made.number} was written and never switched to")
@@ -350,7 +263,7 @@ def _revocable(situation: Situation) -> Step | None:
     current, wanted = situation.current, situation.wanted
     if not wanted.revoke or current is None or situation.record.settled != current.number:
         return None
-    if not wanted.prove or len(situation.listeners(Verdict.PROVEN)) < len(wanted.prove):
+    if not wanted.proven_at or len(situation.listeners(Verdict.PROVEN)) < len(wanted.proven_at):
         return None
     reachable = {current.leaf, *(generation.leaf for generation in situation.observed.disk.kept)}
     for one in situation.record.replaced:

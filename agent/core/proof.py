@@ -36,6 +36,13 @@ class Remedy(StrEnum):
     TIME = "time, or a clock that is right"
     TRUST = "anchors that the peers are configured to trust"
     FILES = "files that can be written and read back"
+    RESTART = "a restart of the broker once the files are switched, or what is in use now"
+    READABLE = "files that the broker can read: the path as it sees it, its user's rights, its password and type"
+    RECONFIGURE = (
+        "password and type as they were, or, while the broker is stopped, other ones here and in its server.properties"
+    )
+    STORE = "a store that the broker takes"
+    PRINCIPAL = "the principal as it was, or `principal: {allow_change: true}`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from agent.core.certificate import Certificate
     from agent.core.generation import Generation
+    from agent.core.restart import RestartDue
 
 
 class Lane(StrEnum):
@@ -85,6 +86,8 @@ class Record:
     whose proof is in; `refuted` the generation that was rolled back from, still to be tried again.
     `demanded` says that a person asked for a new leaf, `held_leaf` is the fingerprint of the leaf
     that a person rolled back to. `replaced` are leaves that were in use and may have to be revoked.
+    `restart` is what only a restart of the reader brings into use, `restarted` the generation that
+    the restart command was last run for.
     Each lane has its own tries, so that none holds up another.
     """
 
@@ -99,6 +102,8 @@ class Record:
     settling: Tries = Tries()
     switching: Tries = Tries()
     revoking: Tries = Tries()
+    restart: RestartDue | None = None
+    restarted: int | None = None
 
     def tries(self, lane: Lane) -> Tries:
         """Return the tries of a lane."""
@@ -152,9 +157,24 @@ class Record:
 
     def rolled_back(self, refuted: int, switching: Tries) -> Record:
         """Return the notes after a roll-back from what a listener refuted; it is tried again in its own lane."""
-        return replace(self, reloaded=None, settled=None, refuted=refuted, settling=Tries(), switching=switching)
+        record = replace(self, reloaded=None, settled=None, refuted=refuted, settling=Tries(), switching=switching)
+        due = self.restart
+        return replace(record, restart=due.before) if due is not None and due.generation == refuted else record
+
+    def needing_restart(self, due: RestartDue | None, since: datetime) -> Record:
+        """Return the notes after a switch at `since` to what only a restart of the reader brings into use."""
+        return self if due is None else replace(self, restart=replace(due, since=since).after(self.restart))
+
+    def started_anew(self, number: int, *, in_sight: bool) -> Record:
+        """Return the notes after the restart command: a reader that was started has read the generation.
+
+        What was due stays until its process is seen to be a new one, where that is `in_sight`.
+        """
+        due = self.restart if in_sight else None
+        return replace(self, restarted=number, reloaded=number, settling=Tries(), restart=due)
 
     def settled_at(self, number: int) -> Record:
         """Return the notes once a generation is shown to be in use."""
-        record = replace(self, reloaded=number, settled=number, settling=Tries())
+        due = self.restart.proven() if self.restart is not None else None
+        record = replace(self, reloaded=number, settled=number, settling=Tries(), restart=due)
         return replace(record, refuted=None, switching=Tries()) if self.refuted == number else record

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.core.evidence import Verdict
 from agent.core.generation import Damage
+from agent.core.principal_guard import principal_of
 from agent.core.record import Lane
+from agent.core.restart import RestartDue
 from agent.core.schedule import emergency_instant, renewal_instant
 from agent.core.situation import Situation
-from agent.core.status import FileStatus, Health, IdentityStatus, ListenerStatus
+from agent.core.status import BrokerStatus, FileStatus, Health, IdentityStatus, ListenerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.generation import Generation
+    from agent.core.judgement import Judgement, Look
     from agent.core.plan import Plan
     from agent.core.record import Failure, Tries
     from agent.core.situation import Observed
@@ -33,12 +36,14 @@ def report(  # noqa: PLR0913 - what is told of an identity comes from these, and
     *,
     findings: Sequence[str] = (),
     counts: Counts,
+    broker: BrokerReport | None = None,
 ) -> IdentityStatus:
-    """Return the status of one identity at `now`."""
+    """Return the status of one identity at `now`; `broker` is what is known of the Kafka node that is told."""
     situation = Situation(observed, wanted, now)
     current = situation.current
     not_ready = tuple(_not_ready(situation))
-    concerns = tuple(_concerns(situation, findings))
+    restart = _restart(situation, broker, findings)
+    concerns = (*_concerns(situation, findings), *_of_broker(broker, restart))
     tries = _lanes(situation)
     return IdentityStatus(
         name=wanted.name,
@@ -62,7 +67,65 @@ def report(  # noqa: PLR0913 - what is told of an identity comes from these, and
         anchors=current.anchors if current else (),
         tries=tries,
         counts=counts,
+        principal=principal_of(wanted, observed.facts, current.leaf) if current else None,
+        restart=restart,
+        broker=_broker(situation, broker),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerReport:
+    """What the daemon knows of a broker and the observation does not show.
+
+    `judgement` is the last one, `look` the last look, `took` how long the last proof came after its switch.
+    """
+
+    judgement: Judgement | None = None
+    look: Look | None = None
+    took: timedelta | None = None
+
+
+def _broker(situation: Situation, report: BrokerReport | None) -> BrokerStatus | None:
+    spec, facts = situation.wanted.broker, situation.observed.facts
+    if spec is None:
+        return None
+    judgement = report.judgement if report else None
+    return BrokerStatus(
+        cluster=spec.cluster.name if spec.cluster else "",
+        role=str(spec.role),
+        node_id=facts.node_id if facts else spec.node_id,
+        opinion=str(judgement.opinion) if judgement else "",
+        unknown=judgement.unknown if judgement else "",
+        remarks=_remarks(report),
+        took=report.took if report else None,
+    )
+
+
+def _remarks(report: BrokerReport | None) -> tuple[str, ...]:
+    if report is None:
+        return ()
+    source = report.look or report.judgement
+    return source.remarks if source else ()
+
+
+def _restart(situation: Situation, report: BrokerReport | None, findings: Sequence[str]) -> RestartDue | None:
+    """Return what a restart is due for; a generation that is held back until then is due when the leaf in use ends."""
+    due, current = situation.restart_due, situation.current
+    judgement = report.judgement if report else None
+    if due is not None or current is None or judgement is None or not judgement.waits_for_restart:
+        return due
+    found = tuple(map(str, judgement.findings))
+    if found != tuple(findings):
+        return None  # what was asked about then is no longer what is held back
+    why = f"a new generation waits for it: {'; '.join(found)}"
+    return RestartDue(current.number, situation.now, current.leaf.not_after, why)
+
+
+def _of_broker(report: BrokerReport | None, restart: RestartDue | None) -> Iterator[str]:
+    if restart is not None:
+        yield f"the broker is to be restarted by {restart.by.isoformat()}: {restart.why}"
+    for remark in _remarks(report):
+        yield f"of the broker: {remark}"
 
 
 def unseen(wanted: Wanted) -> IdentityStatus:
@@ -100,7 +163,7 @@ def _not_ready(situation: Situation) -> Iterator[str]:
         yield f"the readers could not be told of generation {current.number}"
     for listener in _listeners(situation):
         if listener.verdict is Verdict.REFUTED:
-            yield f"{listener.address} serves another leaf than the one on disk"
+            yield f"{listener.address} does not use what is on disk: {listener.trouble}"
         elif listener.verdict is Verdict.UNKNOWN:
             yield f"{listener.address} is not shown to serve the leaf: {listener.trouble or 'not looked at yet'}"
 
@@ -146,7 +209,7 @@ def _settled(situation: Situation) -> bool:
     current, wanted = situation.current, situation.wanted
     if current is None:
         return False
-    return situation.record.settled == current.number or not (wanted.reload or wanted.prove)
+    return situation.record.settled == current.number or not (wanted.reload or wanted.proven_at)
 
 
 def _issued(situation: Situation) -> Certificate | None:
@@ -166,13 +229,13 @@ def _files(situation: Situation) -> tuple[FileStatus, ...]:
 def _listeners(situation: Situation) -> tuple[ListenerStatus, ...]:
     current, served = situation.current, situation.observed.served
     statuses = []
-    for listener in situation.wanted.prove:
-        look = served.get(listener.address)
+    for listener in situation.wanted.proven_at:
+        look = served.get(listener)
         if look is None or current is None:
-            statuses.append(ListenerStatus(listener.address, Verdict.UNKNOWN))
+            statuses.append(ListenerStatus(listener, Verdict.UNKNOWN))
             continue
-        verdict = look.verdict(current.leaf.fingerprint)
+        verdict, why = situation.verdicts[listener]
         statuses.append(
-            ListenerStatus(listener.address, verdict, look.fingerprint, look.not_after, look.at, look.trouble)
+            ListenerStatus(listener, verdict, look.fingerprint, look.not_after, look.at, why, look.address or listener)
         )
     return tuple(statuses)

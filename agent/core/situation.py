@@ -7,10 +7,16 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from agent.core import listener_proof
 from agent.core.chain import NoPath, find_path
-from agent.core.generation import Damage
+from agent.core.evidence import Verdict
+from agent.core.files import ClientAuth
+from agent.core.generation import Cause, Damage
 from agent.core.identity import request_of
-from agent.core.proof import Candidate
+from agent.core.kafka_spec import NodeRole
+from agent.core.proof import Candidate, Remedy, still_proves
+from agent.core.reload_rules import Stores, refusals, rules_of, stores_of
+from agent.core.restart import CONTROLLER_ONLY, RestartDue, raft_due
 from agent.core.schedule import (
     REFUSED_CAP,
     REFUTED_CAP,
@@ -23,11 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from agent.core.broker import BrokerFacts
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
-    from agent.core.evidence import Served, Verdict
+    from agent.core.evidence import Served
     from agent.core.generation import Adoptable, Disk, Generation, Pending
     from agent.core.identity import Request
+    from agent.core.kafka_spec import BrokerListener
+    from agent.core.proof import Finding
     from agent.core.record import Record, Tries
 
 
@@ -48,7 +57,8 @@ class Observed:
     """One look at an identity: disk, notes, sources of trust, and what the listeners serve.
 
     `layout` is that of the wanted files. `served` holds the looks since the last switch or reload
-    only, so that an old look never speaks for a new generation.
+    only, so that an old look never speaks for a new generation. `facts` are those of the broker,
+    None while it has never been asked.
     """
 
     disk: Disk
@@ -57,6 +67,7 @@ class Observed:
     trust: Anchors = Anchors()
     peer_trust: Anchors = Anchors()
     served: Mapping[str, Served] = field(default_factory=dict)
+    facts: BrokerFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -128,18 +139,143 @@ class Situation:
     @cached_property
     def unseen(self) -> tuple[str, ...]:
         """The listeners that were not looked at since the last switch or reload."""
-        served = self.observed.served
-        return tuple(listener.address for listener in self.wanted.prove if listener.address not in served)
+        return tuple(listener for listener in self.wanted.proven_at if listener not in self.observed.served)
+
+    @cached_property
+    def verdicts(self) -> Mapping[str, tuple[Verdict, str]]:
+        """What the last look at each listener came to, and why it is not proven; those that were looked at alone."""
+        served, broker = self.observed.served, self.wanted.broker
+        found = {
+            one.address: self._of_address(served[one.address]) for one in self.wanted.prove if one.address in served
+        }
+        for listener in broker.listeners if broker else ():
+            if listener.name in served:
+                found[listener.name] = self._of_listener(listener, served[listener.name])
+        return found
+
+    def _of_address(self, served: Served) -> tuple[Verdict, str]:
+        wanted = self.current.leaf.fingerprint if self.current else ""
+        verdict = served.verdict(wanted)
+        if verdict is Verdict.REFUTED:
+            return verdict, f"it serves {(served.fingerprint or '')[:16]}, not {wanted[:16]}"
+        return verdict, served.trouble if verdict is Verdict.UNKNOWN else ""
+
+    def _of_listener(self, listener: BrokerListener, served: Served) -> tuple[Verdict, str]:
+        if self.current is None:
+            return Verdict.UNKNOWN, "there is nothing that it could serve"
+        facts = self.observed.facts
+        known = facts.listener(listener.name) if facts else None
+        asks = None if known is None else known.asks_clients is not ClientAuth.NONE
+        return listener_proof.verdict(served, listener, self.current, self.generation_before, asks=asks)
+
+    @cached_property
+    def generation_before(self) -> Generation | None:
+        """The newest other generation with other anchors: what a listener may have loaded still."""
+        current = self.current
+        if current is None:
+            return None
+        # After a roll-back it is a newer one.
+        return next((one for one in self.observed.disk.kept if set(one.anchors) != set(current.anchors)), None)
 
     def listeners(self, verdict: Verdict) -> tuple[str, ...]:
         """Return the listeners whose last look came to the verdict."""
-        wanted = self.current.leaf.fingerprint if self.current else ""
-        served = self.observed.served
-        return tuple(
-            listener.address
-            for listener in self.wanted.prove
-            if listener.address in served and served[listener.address].verdict(wanted) is verdict
-        )
+        return tuple(listener for listener, (found, _) in self.verdicts.items() if found is verdict)
+
+    @cached_property
+    def way_back(self) -> Generation | None:
+        """The generation to go back to from one that a listener refutes: it still proves, and Kafka would take it.
+
+        There is none from one that was once shown to be in use: the listener has changed, not the files.
+        Nor from one that was itself rolled back to: there is no third. What a listener is seen to
+        serve comes first, since one that is written may have been refuted too.
+        """
+        current, record = self.current, self.record
+        if current is None or record.settled == current.number or record.refuted not in {None, current.number}:
+            return None
+        shown = self._shown
+        # A listener that serves what no generation holds is turned over for nothing, and the others with it.
+        if self.wanted.broker and not shown <= {one.leaf.fingerprint for one in (current, *self.observed.disk.kept)}:
+            return None
+        older = [one for one in self.observed.disk.kept if one.number < current.number]
+        others = [one for one in older if self._would_show(one, current)]
+        for before in sorted(others, key=lambda one: one.leaf.fingerprint not in shown):
+            if still_proves(self.candidate(before), self.now) and not self.refusals_of(before):
+                return before
+        return None
+
+    @property
+    def _shown(self) -> set[str | None]:
+        """The leaves of the listeners that do not use what is current."""
+        return {self.observed.served[name].fingerprint for name in self.listeners(Verdict.REFUTED)}
+
+    def _would_show(self, before: Generation, current: Generation) -> bool:
+        """Whether going back changes what was refuted: the leaf, or the anchors where that was served."""
+        if before.leaf != current.leaf:
+            return bool(self._shown)
+        return self._shown == {current.leaf.fingerprint} and set(before.anchors) != set(current.anchors)
+
+    def refusals_of(self, candidate: Generation) -> tuple[Finding, ...]:
+        """Return why the broker's listeners would refuse a generation, by Kafka's rules and what they serve now."""
+        broker, facts = self.wanted.broker, self.observed.facts
+        if broker is None or broker.role is NodeRole.CONTROLLER:
+            return ()
+        found: list[Finding] = []
+        for listener in broker.listeners:
+            look = self.observed.served.get(listener.name)
+            if listener.keystore is None or look is None or look.leaf is None:
+                continue
+            loaded, new = self._loaded(listener, look.leaf), stores_of(candidate, listener)
+            found += refusals(rules_of(listener.name, facts), loaded, new, self.now)
+        return tuple(found)
+
+    def _loaded(self, listener: BrokerListener, leaf: Certificate) -> Stores:
+        """Return what a listener that serves a leaf has loaded: the generation that holds it, as far as one does."""
+        current, kept = self.current, self.observed.disk.kept
+        for generation in (*([current] if current else []), *kept):
+            if generation.leaf == leaf:
+                return stores_of(generation, listener)
+        return Stores((leaf,), None)
+
+    @cached_property
+    def restart_due(self) -> RestartDue | None:
+        """What only a restart of the broker brings into use: what was noted, or what the listeners serve shows.
+
+        Kafka has what is in use shake hands with what is new, and an expired leaf never does; or its
+        rules keep the process from what is current as from all before it.
+        """
+        noted, current = self.record.restart, self.current
+        if current is None or (noted is not None and noted.keeps_out(current.number)):
+            return noted
+        looks = {name: self.observed.served[name] for name in self.listeners(Verdict.REFUTED)}
+        broker = self.wanted.broker
+        if looks and broker is not None and broker.role is NodeRole.CONTROLLER:
+            ends = [look.not_after for look in looks.values() if look.not_after is not None]
+            by = min(ends, default=self.now)
+            return RestartDue(current.number, current.made_at, by, CONTROLLER_ONLY, whole=True).after(noted)
+        served = {name: look.leaf for name, look in looks.items() if look.leaf is not None}
+        for name, leaf in served.items():
+            if leaf.not_after <= self.now:
+                why = f"{name} serves a leaf that expired at {leaf.not_after.isoformat()}"
+                return RestartDue(current.number, leaf.not_after, leaf.not_after, why, whole=True).after(noted)
+        found = self.refusals_of(current) if served and self.way_back is None else ()
+        if found and all(finding.remedy is Remedy.RESTART for finding in found):
+            by = min(leaf.not_after for leaf in served.values())
+            return RestartDue(current.number, self.now, by, "; ".join(map(str, found)), whole=True).after(noted)
+        return noted
+
+    def lag_of(self, started_at: datetime | None) -> RestartDue | None:
+        """Return what a process lacks of the current generation, where its Raft client keeps what it was started with.
+
+        None for `started_at`: nobody can tell, and so it counts as older than the generation.
+        """
+        current, facts = self.current, self.observed.facts
+        if current is None or facts is None or not facts.tls_controllers:
+            return None
+        older = [one for one in self.observed.disk.kept if one.number < current.number]
+        is_new = started_at is not None and started_at > current.made_at
+        if not older or is_new or current.cause in {Cause.FILES, Cause.ADOPTED}:
+            return None
+        return raft_due(current.number, older[0], current, current.made_at)
 
     @property
     def last_look(self) -> datetime:
@@ -177,7 +313,7 @@ class Situation:
         None while a newer leaf is in hand.
         """
         current = self.current
-        if current is None or self.refuted_candidate is not None:
+        if current is None or (self.refuted_candidate is not None and self.refuted_candidate.leaf != current.leaf):
             return None
         if self.held:
             return emergency_instant(current.leaf, current.issued_at)
@@ -217,7 +353,7 @@ class Situation:
             return "the private key is lost"
         if not self.key_is_whole:
             return "the private key does not match the leaf"
-        if not current.request.same_identity(self.wanted.request):
+        if not current.request.same_identity(self.wanted.request) and self.refuted_candidate is None:
             return "the wanted identity has changed: " + "; ".join(current.request.differences(self.wanted.request))
         if self.record.demanded and not self._is_answered:
             return "a person asked for it"

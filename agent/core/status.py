@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from agent.core.certificate import Certificate
     from agent.core.evidence import Verdict
     from agent.core.issuer_status import IssuerStatus
     from agent.core.record import Tries
+    from agent.core.restart import RestartDue
 
 
 class Health(StrEnum):
@@ -26,7 +27,11 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListenerStatus:
-    """What a listener was last seen to serve, and whether that is the current leaf."""
+    """What a listener was last seen to serve, and whether that is the current leaf.
+
+    `address` is its `host:port`, or its name where it is a broker's that the settings know by name;
+    `looked_at` is where the handshake was, empty while there was none.
+    """
 
     address: str
     verdict: Verdict
@@ -34,6 +39,25 @@ class ListenerStatus:
     not_after: datetime | None = None
     checked_at: datetime | None = None
     trouble: str = ""
+    looked_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """The Kafka node that is told of an identity's stores.
+
+    `cluster` is empty for a controller that nobody asks; `node_id` is None while it is not known.
+    `opinion` is what it said of the generation that it was asked about last, empty before that, and
+    `unknown` why it said nothing. `took` is how long the last proof came after its switch.
+    """
+
+    cluster: str
+    role: str
+    node_id: int | None = None
+    opinion: str = ""
+    unknown: str = ""
+    remarks: tuple[str, ...] = ()
+    took: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +73,22 @@ class Counts:
     """What has happened to one identity since the agent started.
 
     The keys: `renewals` by result (`issued`, `unavailable`, `refused`, `refuted`), `publications`
-    by cause, `reloads` and `proofs` by result, `rollbacks` by reason, `revocations` by result,
+    by cause, `preflights` by the broker's opinion, `refusals` by the check that a generation failed there,
+    `reloads`, `restarts` and `proofs` by result, `rollbacks` by reason, `revocations` by result,
     `issuer_errors` by their sort.
     """
 
+    NAMES: ClassVar[tuple[str, ...]] = (
+        "renewals", "publications", "preflights", "refusals", "reloads", "restarts", "proofs", "rollbacks",
+        "revocations", "issuer_errors",
+    )  # fmt: skip
+
     renewals: Mapping[str, int] = field(default_factory=dict)
     publications: Mapping[str, int] = field(default_factory=dict)
+    preflights: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
     reloads: Mapping[str, int] = field(default_factory=dict)
+    restarts: Mapping[str, int] = field(default_factory=dict)
     proofs: Mapping[str, int] = field(default_factory=dict)
     rollbacks: Mapping[str, int] = field(default_factory=dict)
     revocations: Mapping[str, int] = field(default_factory=dict)
@@ -70,7 +103,8 @@ class IdentityStatus:
     none. `concerns` are what a person should look at although it is ready. `findings` are what
     the last proof before a switch refuted. `leaf` is that of the current generation, `issued` the
     newest that a CA gave, switched to or not; `renew_at` is the renewal instant of `leaf`, `wake_at`
-    the agent's next look at the identity.
+    the agent's next look at the identity. `principal` is what Kafka makes of the leaf's subject, by
+    the rules that are known; `restart` what only a restart of the broker brings into use.
     """
 
     name: str
@@ -94,6 +128,9 @@ class IdentityStatus:
     anchors: tuple[Certificate, ...] = ()
     tries: Mapping[str, Tries] = field(default_factory=dict)
     counts: Counts = Counts()
+    principal: str | None = None
+    restart: RestartDue | None = None
+    broker: BrokerStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

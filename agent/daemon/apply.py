@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.core.evidence import Verdict
-from agent.core.plan import (
+from agent.core.actions import (
     Adopt,
     DropPending,
     Issue,
@@ -15,6 +14,7 @@ from agent.core.plan import (
     Publish,
     Reload,
     Remember,
+    Restart,
     Revoke,
     RollBack,
     Settle,
@@ -22,25 +22,23 @@ from agent.core.plan import (
 )
 from agent.core.proof import prove
 from agent.core.record import IN_DOUBT, Failure, Lane, Tries
+from agent.core.report import BrokerReport
 from agent.core.situation import Situation
 from agent.daemon.ledger import Ledger
 from agent.daemon.orders import Orders
+from agent.daemon.proving import Proving
 from agent.daemon.publishing import Publisher
-from agent.errors import (
-    AgentError,
-    ReloadError,
-    StoreError,
-)
+from agent.errors import AgentError, ReaderRefusedError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from structlog.typing import FilteringBoundLogger
 
+    from agent.core.actions import Action
     from agent.core.configuration import Wanted
-    from agent.core.evidence import Served
     from agent.core.generation import Generation
-    from agent.core.plan import Action
+    from agent.core.plan import Plan
     from agent.core.record import Record
     from agent.core.situation import Observed
     from agent.daemon.edges import Edges
@@ -54,8 +52,8 @@ class Applier:
         self._edges = edges
         self._log = log
         self.ledger = Ledger(edges, log)
-        self.served: dict[str, Served] = {}
-        self.publisher = Publisher(wanted, edges, self.ledger, log, self.served.clear)
+        self.proving = Proving(wanted, edges, self.ledger, log)
+        self.publisher = Publisher(wanted, edges, self.ledger, log, self.proving.forget)
         self._orders = Orders(wanted, edges, self.ledger, log)
 
     async def apply(self, action: Action, observed: Observed) -> None:
@@ -72,10 +70,8 @@ class Applier:
                 await self._switch(number, situation)
             case RollBack(number=number, refuted=refuted):
                 await self._roll_back(number, refuted, situation)
-            case Reload():
-                await self._reload(situation)
-            case Prove():
-                await self._prove(situation)
+            case Reload() | Restart() | Prove():
+                await self.proving.act(action, situation)
             case Settle() | Remember():
                 await self.ledger.note(_noted(action, self.ledger.record))
             case DropPending():
@@ -84,6 +80,18 @@ class Applier:
             case Revoke(leaf=leaf):
                 await self._orders.revoke(leaf, situation)
 
+    async def rest(self, plan: Plan, observed: Observed) -> None:
+        """Forget the failures of what nobody wants any more: settings, a password or anchors were put back."""
+        record, wants_leaf = self.ledger.record, Situation(observed, self._wanted, self._edges.clock()).renewal_reason
+        if not any(isinstance(step.action, Publish | Switch | Adopt | DropPending) for step in plan.steps):
+            record = replace(record, publishing=Tries())
+            if wants_leaf is None:
+                self.publisher.findings = ()
+        if wants_leaf is None:
+            record = replace(record, issuing=Tries())
+        if record != self.ledger.record:
+            await self.ledger.note(record)
+
     async def _drop_pending(self) -> None:
         """Forget the pending key, once what it tells of is noted: it alone tells that a demand is answered."""
         if not self.ledger.saved:
@@ -91,6 +99,10 @@ class Applier:
         if not self.ledger.saved:
             raise StoreError("the notes cannot be written", advice="see to the disk; the log says what it refused")
         await self._edges.store.drop_pending()
+
+    def of_broker(self) -> BrokerReport:
+        """Return what is known of the broker that no observation shows."""
+        return BrokerReport(self.publisher.preflight.judgement, self.proving.look, self.proving.took)
 
     async def demand(self, *, discard_edits: bool, observed: Observed) -> None:
         """Note that a person wants a new leaf; `discard_edits` takes back edited truststores at once."""
@@ -127,10 +139,11 @@ class Applier:
                 f"{self._wanted.name}: generation {target.number} no longer proves: {findings[0]}",
                 advice="name another with --to, or have a new leaf issued with `cert-agent renew`",
             )
+        due = await self.publisher.preflight.expect_taken(target, situation)
         await self._edges.store.switch(target.number)
-        self.served.clear()
+        self.proving.forget()
         self.ledger.count("rollbacks", "by hand")
-        returned = self.ledger.record.returned(target.number)
+        returned = self.ledger.record.returned(target.number).needing_restart(due, self._edges.clock())
         await self.ledger.note(
             replace(
                 returned,
@@ -147,19 +160,40 @@ class Applier:
 
     async def _switch(self, number: int, situation: Situation) -> None:
         lane = Lane.SWITCHING if number == self.ledger.record.refuted else Lane.PUBLISHING
-        if await self._attempt(lane, situation, self._edges.store.switch(number)):
-            if situation.current is None or situation.current.number != number:
-                self.served.clear()
-            await self.ledger.note(self.ledger.record.returned(number))
-            self._log.info("switched", generation=number)
+        # Where nothing is current no reader has anything to lose, and what is current it reads already.
+        candidate = next((one for one in situation.observed.disk.kept if one.number == number), None)
+        asked = candidate if situation.current is not None else None
+        try:
+            due = await self.publisher.preflight.expect_taken(asked, situation) if asked else None
+            await self._edges.store.switch(number)
+        except StoreError as error:
+            await self.ledger.failed(lane, error, situation)
+            return
+        except ReaderRefusedError as error:
+            self.publisher.findings = self.publisher.preflight.findings
+            if lane is Lane.PUBLISHING:
+                # It was never current: its leaf is offered again when what must go before it has gone.
+                with contextlib.suppress(StoreError):
+                    await self._edges.store.discard(number)
+            await self.ledger.failed(lane, error, situation)
+            return
+        if asked is not None:
+            self.publisher.findings = ()
+        if situation.current is None or situation.current.number != number:
+            self.proving.forget()
+        await self.ledger.note(self.ledger.record.returned(number).needing_restart(due, self._edges.clock()))
+        self._log.info("switched", generation=number)
 
     async def _roll_back(self, number: int, refuted: int, situation: Situation) -> None:
         if not await self._attempt(Lane.SWITCHING, situation, self._edges.store.switch(number)):
             return
         what = f"generation {refuted} was refuted by a listener and rolled back from"
-        failure = Failure(what, "see why the listener does not serve it; it is tried again", situation.now)
+        # Each try turns a broker's listeners over twice: such a one is left in peace as after a refusal.
+        refused = self._wanted.broker is not None
+        advice = "see why the listener does not serve it; it is tried again"
+        failure = Failure(what, advice, situation.now, refused=refused)
         switching = self.ledger.record.switching.failed(failure, rest=situation.rest, seed=self._wanted.seed)
-        self.served.clear()
+        self.proving.forget()
         self.ledger.count("rollbacks", "refuted")
         await self.ledger.note(self.ledger.record.rolled_back(refuted, switching))
         self._log.error(
@@ -168,53 +202,6 @@ class Applier:
             refuted=refuted,
             next_try=switching.next_at.isoformat(timespec="seconds") if switching.next_at else "",
         )
-
-    # --- reload, prove ---------------------------------------------------------------------
-
-    async def _reload(self, situation: Situation) -> None:
-        current = situation.current
-        if current is None:
-            return
-        try:
-            for reloader in self._edges.reloaders:
-                await reloader.reload(current)
-        except ReloadError as error:
-            self.ledger.count("reloads", "failed")
-            await self.ledger.failed(Lane.SETTLING, error, situation)
-            return
-        self.ledger.count("reloads", "succeeded")
-        self.served.clear()
-        await self.ledger.note(replace(self.ledger.record, reloaded=current.number))
-        self._log.info("the readers have been told", generation=current.number)
-
-    async def _prove(self, situation: Situation) -> None:
-        current = situation.current
-        if current is None:
-            return
-        fingerprint = current.leaf.fingerprint
-        async with asyncio.TaskGroup() as group:
-            looks = [
-                group.create_task(self._edges.prober.look(listener.address, wanted=fingerprint, within=listener.within))
-                for listener in self._wanted.prove
-            ]
-        troubles = []
-        for look in looks:
-            served = look.result()
-            verdict = served.verdict(fingerprint)
-            self.served[served.address] = served
-            self.ledger.count("proofs", verdict)
-            if verdict is Verdict.REFUTED:
-                troubles.append(f"{served.address} serves {(served.fingerprint or '')[:16]}, not {fingerprint[:16]}")
-            elif verdict is Verdict.UNKNOWN:
-                troubles.append(f"{served.address} is not shown to serve the leaf: {served.trouble}")
-        if troubles:
-            error = ReloadError("; ".join(troubles), advice="see whether the listener is up and reads the new files")
-            await self.ledger.failed(Lane.SETTLING, error, situation)
-            return
-        if self.ledger.record.settled != current.number:
-            proven = ", ".join(look.result().address for look in looks)
-            self._log.info("proven by handshake", listeners=proven, generation=current.number)
-        await self.ledger.note(replace(self.ledger.record, settling=Tries()))
 
     # --- notes -----------------------------------------------------------------------------
 

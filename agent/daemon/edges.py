@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from agent.ports import AnchorSource, CertificateIssuer, Prober, Reloader, Store
+    from agent.ports import AnchorSource, Broker, CertificateIssuer, Prober, Reloader, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """The adapters of one identity, and the clock."""
+    """The adapters of one identity, and the clock; `broker` is among the reloaders too, in its place."""
 
     store: Store
     issuer: CertificateIssuer
@@ -23,3 +23,4 @@ class Edges:
     reloaders: Sequence[Reloader]
     prober: Prober
     clock: Callable[[], datetime]
+    broker: Broker | None = None

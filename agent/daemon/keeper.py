@@ -79,6 +79,7 @@ class Keeper:
                 observed, plan = await self._look()
                 self._say(plan)
                 if plan.action is None:
+                    await self._applier.rest(plan, observed)
                     return plan
                 await self._applier.apply(plan.action, observed)
         raise RuntimeError(f"{self.wanted.name}: {MOST_ACTIONS} actions and still: {plan.sentence}")
@@ -185,6 +186,15 @@ class Keeper:
                 f"{self.wanted.name}: a listener does not serve the new leaf, and it was rolled back from",
                 advice="see why the listener does not read the new files; it is tried again by itself",
             )
+        current = self._last[0].disk.current if self._last else None
+        is_told = bool(self.wanted.reload or self.wanted.proven_at)
+        if is_told and (current is None or record.settled != current.number):
+            failure = record.settling.failure
+            raise AgentError(
+                f"{self.wanted.name} is renewed on disk, and not shown to be in use: "
+                f"{failure.what if failure else plan.sentence}",
+                advice=(failure.advice if failure else "") or "it is tried again by itself; see `cert-agent status`",
+            )
         return f"{self.wanted.name} is renewed; next: {plan.sentence}"
 
     async def roll_back(self, number: int | None = None) -> str:
@@ -202,12 +212,13 @@ class Keeper:
         else:
             observed, plan = self._last
             status = report(
-                replace(observed, record=self._applier.ledger.record, served=dict(self._applier.served)),
+                replace(observed, record=self._applier.ledger.record, served=dict(self._applier.proving.served)),
                 self.wanted,
                 plan,
                 now,
                 findings=self._applier.publisher.findings,
                 counts=self._applier.ledger.counts(),
+                broker=self._applier.of_broker() if self.wanted.broker else None,
             )
         return blinded(status, self._blind.failure) if self._blind.failure else status
 
@@ -234,7 +245,8 @@ class Keeper:
             layout=self._edges.store.layout,
             trust=trust,
             peer_trust=peer_trust,
-            served=dict(self._applier.served),
+            served=dict(self._applier.proving.served),
+            facts=self._applier.proving.facts,
         )
 
     @staticmethod

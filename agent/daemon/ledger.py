@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.record import Failure, Lane, Record
 from agent.core.status import Counts
-from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, StoreError
+from agent.errors import IssuanceError, IssuerRefusedError, IssuerUnavailableError, ReaderRefusedError, StoreError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -29,10 +29,7 @@ class Ledger:
         self._log = log
         self._record: Record | None = None
         self._unsaved = False
-        self._counters: dict[str, Counter[str]] = {
-            what: Counter()
-            for what in ("renewals", "publications", "reloads", "proofs", "rollbacks", "revocations", "issuer_errors")
-        }
+        self._counters: dict[str, Counter[str]] = {what: Counter() for what in Counts.NAMES}
 
     async def open(self) -> None:
         """Read the notes of an earlier life, once."""
@@ -82,7 +79,8 @@ class Ledger:
         now = self._edges.clock()
         retry_after = error.retry_after if isinstance(error, IssuerUnavailableError) else None
         reason = error.reason if isinstance(error, IssuanceError) else ""
-        failure = Failure(error.what, error.advice, now, refused=isinstance(error, IssuerRefusedError), reason=reason)
+        refused = isinstance(error, IssuerRefusedError | ReaderRefusedError)
+        failure = Failure(error.what, error.advice, now, refused=refused, reason=reason)
         if reason:
             self.count("issuer_errors", reason)
         current = situation.current

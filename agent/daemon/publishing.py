@@ -11,7 +11,8 @@ from agent.core.generation import Cause, Draft
 from agent.core.identity import request_of
 from agent.core.proof import Candidate, Finding, Remedy, prove
 from agent.core.record import REFUTED, Lane, Tries
-from agent.errors import AgentError, IssuerRefusedError, MaterialError, StoreError, TrustError
+from agent.daemon.preflight import Preflight
+from agent.errors import AgentError, IssuerRefusedError, MaterialError, ReaderRefusedError, StoreError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.generation import FileDamage, Generation, Pending
+    from agent.core.restart import RestartDue
     from agent.core.situation import Situation
     from agent.daemon.edges import Edges
     from agent.daemon.ledger import Ledger
@@ -56,6 +58,7 @@ class Publisher:
         self._edges = edges
         self._ledger = ledger
         self._log = log
+        self.preflight = Preflight(wanted, edges, ledger, log)
         self._forget_looks = forget_looks
         self.findings: tuple[str, ...] = ()
 
@@ -142,8 +145,9 @@ class Publisher:
             await self._unopened(damages, situation, lane)
             return False
         try:
+            due = await self._expect_taken(generation, situation)
             await store.switch(generation.number)
-        except StoreError:
+        except AgentError:
             # A full disk is not to be filled by each try. One that is current after all is refused, and stays.
             with contextlib.suppress(StoreError):
                 await store.discard(generation.number)
@@ -151,7 +155,7 @@ class Publisher:
         self._forget_looks()
         self.findings = ()
         self._ledger.count("publications", generation.cause)
-        await self._ledger.note(self._ledger.record.switched(generation))
+        await self._ledger.note(self._ledger.record.switched(generation).needing_restart(due, self._edges.clock()))
         self._log.info(
             "switched",
             generation=generation.number,
@@ -160,6 +164,16 @@ class Publisher:
             until=generation.leaf.not_after.isoformat(),
         )
         return True
+
+    async def _expect_taken(self, generation: Generation, situation: Situation) -> RestartDue | None:
+        """Have the broker asked about a written generation; files that it reads already need no asking."""
+        if generation.cause is Cause.ADOPTED:
+            return None
+        try:
+            return await self.preflight.expect_taken(generation, situation)
+        except ReaderRefusedError:
+            self.findings = self.preflight.findings
+            raise
 
     def _draft(
         self, cause: Cause, situation: Situation, current: Generation, *, carry: tuple[str, ...] | None = None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.core.configuration import CommandReload
+    from agent.core.command import CommandReload
     from agent.core.generation import Generation
 
 GRACE = 2.0

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from agent.core.files import ReaderConfiguration
 from agent.core.identity import Usage
 from agent.core.issuer_spec import LocalCaSpec, VaultSpec
+from agent.core.kafka_spec import NodeRole
 from agent.core.schedule import EMERGENCY
+from agent.core.secret import Secret
 from agent.settings.file_advice import of_folders, of_formats, of_readers
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from agent.core.configuration import Configuration, Wanted
     from agent.core.issuer_spec import VaultLogin
-    from agent.core.secret import Secret
+    from agent.core.kafka_spec import Cluster
 
 SHORT = timedelta(hours=1)
 LONG = timedelta(days=398)
@@ -34,19 +36,26 @@ def advise(configuration: Configuration) -> tuple[str, ...]:
         if isinstance(spec, VaultSpec)
         for sentence in _of_login(spec.login)
     ]
+    clusters = [
+        f"clusters.{name}: {sentence}"
+        for name, cluster in configuration.clusters.items()
+        for sentence in _of_cluster(cluster)
+    ]
     identities = [
         f"identities.{name}: {sentence}"
         for name, wanted in configuration.identities.items()
         for sentence in (
             *_of_identity(wanted, configuration),
             *_of_renewal(wanted),
+            *_of_principal(wanted),
+            *_of_broker(wanted),
             *of_formats(wanted),
             *of_readers(wanted),
             *of_folders([wanted.directory]),
             *_of_passwords(wanted),
         )
     ]
-    return (*issuers, *identities)
+    return (*issuers, *clusters, *identities)
 
 
 def unsafe_folders(configuration: Configuration) -> tuple[str, ...]:
@@ -60,9 +69,9 @@ def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
         yield "a leaf without SANs passes no check of host names; add `sans`"
     if wanted.prove and Usage.SERVER in request.usages and not wanted.reload:
         yield "a listener is to be proven and nothing tells it of new files; add `reload`, unless it watches them"
-    if wanted.prove and Usage.SERVER not in request.usages:
+    if wanted.proven_at and Usage.SERVER not in request.usages:
         yield "a listener is to be proven, and clients refuse it a leaf without the usage `server`; add it to `usages`"
-    if wanted.reload and not wanted.prove:
+    if wanted.reload and not wanted.proven_at:
         yield "nothing proves that a reload succeeded; add `prove`"
     if request.lifetime < SHORT:
         yield "a life of less than an hour leaves little time to mend a CA that is down"
@@ -75,12 +84,44 @@ def _of_identity(wanted: Wanted, configuration: Configuration) -> Iterator[str]:
 
 
 def _of_renewal(wanted: Wanted) -> Iterator[str]:
-    if wanted.revoke and not wanted.prove:
+    if wanted.revoke and not wanted.proven_at:
         yield "nothing proves a renewal, so that nothing is ever revoked; add `prove`"
     renewal, lifetime = wanted.renewal, wanted.request.lifetime
     late = renewal.at is not None and renewal.at > 1 - EMERGENCY
     if late or (renewal.before is not None and renewal.before < lifetime * EMERGENCY):
         yield "it is renewed only in the last twentieth of its life, where each failure is an emergency; renew earlier"
+
+
+def _of_principal(wanted: Wanted) -> Iterator[str]:
+    if wanted.principal.rules is not None:
+        from agent.core.principal import Rules
+
+        for doubt in Rules.parse(wanted.principal.rules).doubts:
+            yield f"{doubt}: whether another subject keeps the principal cannot be told"
+
+
+def _of_broker(wanted: Wanted) -> Iterator[str]:
+    broker = wanted.broker
+    if broker is None:
+        return
+    if not broker.preflight and broker.role is NodeRole.BROKER:
+        yield "with `preflight: false` a store that Kafka refuses is found only after the switch; leave it out"
+    for listener in broker.listeners:
+        if listener.keystore is None:
+            yield f"{listener.name} reads no keystore of this identity, so no renewal reaches it; add `keystore`"
+        if listener.truststore is None and wanted.has_truststores:
+            yield f"{listener.name} reads no truststore of this identity, so no new CA reaches it; add `truststore`"
+
+
+def _of_cluster(cluster: Cluster) -> Iterator[str]:
+    if not cluster.protocol.is_tls:
+        yield f"with {cluster.protocol.lower()} nobody can tell who answers; take a listener with TLS"
+    elif not cluster.verify_host_name:
+        yield "with `verify_host_name: false` any host with a leaf of the CA passes for a broker; leave it out"
+    secrets = (cluster.sasl.password if cluster.sasl else None, Secret(cluster.files.key) if cluster.files else None)
+    for secret in secrets:
+        if secret is not None:
+            yield from _of_secret(secret)
 
 
 def _of_passwords(wanted: Wanted) -> Iterator[str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.certificate import Sans
 from agent.core.configuration import (
-    CommandReload,
     Configuration,
     FileAnchors,
     Http,
@@ -27,6 +26,8 @@ from agent.settings.files_border import FilesBorder
 from agent.settings.ground import LOOPBACK, Ground
 from agent.settings.issuer_border import IssuerBorder
 from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart
+from agent.settings.kafka_border import KafkaBorder
+from agent.settings.kafka_parts import KafkaBrokerPart
 from agent.settings.scalars import host_and_port
 from agent.settings.subject import read_subject
 from agent.settings.wording import shown, suggestion
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from agent.core.configuration import TrustSpec
+    from agent.core.configuration import ReloadSpec, TrustSpec
     from agent.core.files import Files
     from agent.settings.issuer_parts import AnyIssuerPart
-    from agent.settings.model import CommandPart, HttpPart, IdentityPart, LogPart, TrustPart
+    from agent.settings.kafka_parts import ClusterPart
+    from agent.settings.model import HttpPart, IdentityPart, LogPart, TrustPart
     from agent.settings.wording import Findings, Location
 
 LONGEST_SOCKET_PATH = 107
@@ -56,12 +58,14 @@ class Border(Ground):
         self._host = host
         self._issuers: Mapping[str, Any] = {}
         self._directories: dict[tuple[str, str], Path] = {}
+        self._kafka = KafkaBorder(file, environment, findings)
 
     def configuration(
         self,
         http: HttpPart,
         log: LogPart,
         issuers: Mapping[str, AnyIssuerPart | None],
+        clusters: Mapping[str, ClusterPart],
         identities: Mapping[str, IdentityPart],
     ) -> Configuration:
         """Return the whole; it is only to be used when nothing was found wrong."""
@@ -69,7 +73,9 @@ class Border(Ground):
         for name, ca in issuers.items():
             if isinstance(ca, LocalCaPart):
                 self._directory("issuers", name, ca)
+        known = self._kafka.clusters(clusters, identities)
         wanted = {name: self._identity(name, part) for name, part in identities.items()}
+        self._kafka.check(wanted)
         specs = IssuerBorder(self._file, self._environment, self._findings).specs(issuers, self._directories, wanted)
         check_apart(self._directories, self._findings)
         return Configuration(
@@ -77,6 +83,7 @@ class Border(Ground):
             http=self._http(http),
             log_format=log.format,
             issuers=specs,
+            clusters=known,
             identities={name: one for name, one in wanted.items() if one is not None},
         )
 
@@ -117,10 +124,7 @@ class Border(Ground):
         if directory is not None:
             self._expect_apart((*at, "files"), directory, files)
         trust, peer_trust = self._trusts(at, part, files)
-        reload = tuple(
-            CommandReload(self._argv((*at, "reload", index, "argv"), one), self._folder, one.timeout)
-            for index, one in self._elements(part.reload)
-        )
+        reload = self._reload(at, part, directory, files)
         listeners = [one for _, one in self._elements(part.prove) if hasattr(one, "address")]
         renewal = self._renewal(at, part, lifetime)
         subject = self._subject(at, part)
@@ -145,7 +149,26 @@ class Border(Ground):
             prove=tuple(Listener(one.address, one.within) for one in listeners),
             host=self._host,
             revoke=bool(getattr(self._issuers.get(issuer), "revoke", False)),
+            principal=self._kafka.principal((*at, "principal"), part.principal),
         )
+
+    def _reload(
+        self, at: Location, part: IdentityPart, directory: Path | None, files: Sequence[Files]
+    ) -> tuple[ReloadSpec, ...]:
+        specs: list[ReloadSpec] = []
+        told = False
+        for index, one in self._elements(part.reload):
+            here: Location = (*at, "reload", index)
+            if not isinstance(one, KafkaBrokerPart):
+                specs.append(self._command(here, one))
+                continue
+            if told:
+                self._wrong(here, "is a second broker, and an identity has one at most: leave it out")
+            told = True
+            broker = self._kafka.broker(here, one, directory, files)
+            if broker is not None:
+                specs.append(broker)
+        return tuple(specs)
 
     def _expect_apart(self, at: Location, directory: Path, files: Sequence[Files]) -> None:
         """A password lies at no path that a file of the store takes."""
@@ -233,17 +256,6 @@ class Border(Ground):
             else:
                 specs.append(SystemAnchors())
         return tuple(specs)
-
-    def _argv(self, at: Location, part: CommandPart) -> tuple[str, ...]:
-        import shutil
-
-        argv: Sequence[str] = getattr(part, "argv", ())
-        if argv:
-            program, path = argv[0], self._environment.get("PATH")
-            found = self._path_of(program) if "/" in program else shutil.which(program, path=path)
-            if not found or not os.path.isfile(found) or not os.access(found, os.X_OK):  # noqa: PTH113 - raises nothing
-                self._wrong((*at, 0), f"{shown(program)} is no program that can be run: write its path")
-        return tuple(argv)
 
     # --- what belongs to the whole ---------------------------------------------------------
 

@@ -53,10 +53,12 @@ def of_formats(wanted: Wanted) -> Iterator[str]:
         if reader.kind is ReaderKind.SERVER_PROPERTIES and reader.sasl and reader.listener is None:
             yield f"{reader.name}: listeners with SASL_SSL ask for client certificates only by a prefix; add `listener`"
     read_by_java = {id(one.keystore) for one in _readers(wanted) if one.kind in JAVA}
+    listeners = wanted.broker.listeners if wanted.broker else ()
+    read_by_broker = {one.keystore.name for one in listeners if one.keystore is not None}
     for one in wanted.files:
         if not isinstance(one, PemFiles) or not holds_key(one):
             continue
-        sure = id(one) in read_by_java
+        sure = id(one) in read_by_java or one.combined in read_by_broker
         if ed25519:
             yield _told("Kafka on the JVM reads no Ed25519 key in PEM; take PKCS12, or another `key.algorithm`", sure)
         if one.password is not None and one.encryption is Encryption.STRONG:

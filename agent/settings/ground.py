@@ -6,14 +6,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.command import CommandReload
 from agent.core.secret import Secret
 from agent.errors import MaterialError
 from agent.net.secret import read_secret
 from agent.settings.part import Part
+from agent.settings.wording import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from agent.settings.kafka_parts import RestartPart
+    from agent.settings.model import CommandPart
     from agent.settings.partial import PartType
     from agent.settings.wording import Findings, Location
 
@@ -56,6 +60,17 @@ class Ground:
     def _check_file(self, at: Location, path: Path) -> None:
         if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - raises nothing
             self._wrong(at, f"{path} is no file that can be read: write the path of one")
+
+    def _command(self, at: Location, part: CommandPart | RestartPart) -> CommandReload:
+        import shutil
+
+        argv: Sequence[str] = getattr(part, "argv", ())
+        if argv:
+            program, path = argv[0], self._environment.get("PATH")
+            found = self._path_of(program) if "/" in program else shutil.which(program, path=path)
+            if not found or not os.path.isfile(found) or not os.access(found, os.X_OK):  # noqa: PTH113 - raises nothing
+                self._wrong((*at, "argv", 0), f"{shown(program)} is no program that can be run: write its path")
+        return CommandReload(tuple(argv), self._folder, part.timeout)
 
     def _elements(self, parts: Sequence[PartType]) -> Iterator[tuple[int, PartType]]:
         """Yield the elements of a list with their places in it, but not one whose kind nobody can tell."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agent.errors import ConfigurationError
 from agent.settings.border import Border
 from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart, ManualPart, VaultPart
+from agent.settings.kafka_parts import ClusterPart
 from agent.settings.model import (
     HttpPart,
     IdentityPart,
@@ -51,7 +52,9 @@ def load(path: Path, environment: Mapping[str, str], hostname: str, *, needs_ide
         values = {"identities": {}} | values
     reading = _Reading(values, findings, needs_identities=needs_identities)
     border = Border(path, reading.host or hostname, environment, findings)
-    configuration = border.configuration(reading.http, reading.log, reading.issuers, reading.identities)
+    configuration = border.configuration(
+        reading.http, reading.log, reading.issuers, reading.clusters, reading.identities
+    )
     if findings.mistakes:
         raise ConfigurationError(findings.mistakes)
     return configuration
@@ -62,7 +65,7 @@ class _Reading:
 
     def __init__(self, values: Mapping[str, Any], findings: Findings, *, needs_identities: bool) -> None:
         self._values = values
-        self._may_be_empty = () if needs_identities else ("identities",)
+        self._may_be_empty = {"clusters"} if needs_identities else {"clusters", "identities"}
         self._findings = findings
         for key in values:
             if key not in Settings.model_fields:
@@ -73,6 +76,9 @@ class _Reading:
         self.log = self._part(LogPart, values.get("log", {}), ("log",))
         self.host = self._host(values.get("host"))
         self.issuers = {name: self._issuer(part, ("issuers", name)) for name, part in self._named("issuers")}
+        self.clusters = {
+            name: self._part(ClusterPart, part, ("clusters", name)) for name, part in self._named("clusters")
+        }
         self.identities = {
             name: self._part(IdentityPart, part, ("identities", name)) for name, part in self._named("identities")
         }
@@ -84,7 +90,7 @@ class _Reading:
         return None
 
     def _named(self, key: str) -> list[tuple[str, Any]]:
-        part = self._values.get(key)
+        part = self._values.get(key, {})
         if part == {} and key in self._may_be_empty:
             return []
         if not isinstance(part, dict) or not part:

@@ -11,6 +11,7 @@ from agent.core.configuration import LogFormat
 from agent.core.identity import KeyAlgorithm, Usage
 from agent.settings.files_parts import FilesPart
 from agent.settings.issuer_parts import IssuerPart
+from agent.settings.kafka_parts import ClusterPart, KafkaBrokerPart, PrincipalPart
 from agent.settings.part import Part
 from agent.settings.scalars import (
     DnsName,
@@ -22,7 +23,7 @@ from agent.settings.scalars import (
     Uri,
 )
 
-BRANCHED = {"files": 2, "subject": 1, "auth": 1}
+BRANCHED = {"files": 2, "subject": 1, "auth": 1, "reload": 2}
 """The keys of a part that hold a union, and where in the location of a mistake its branch is named."""
 
 
@@ -91,6 +92,9 @@ class CommandPart(Part):
     timeout: Span = Field("30s", validate_default=True)
 
 
+ReloadPart = Annotated[CommandPart | KafkaBrokerPart, Field(discriminator="type")]
+
+
 class ProvePart(Part):
     """A listener that must serve the new leaf."""
 
@@ -118,7 +122,8 @@ class IdentityPart(Part):
     files: list[FilesPart] = Field(min_length=1)
     trust: list[TrustPart] | None = Field(None, description="What this host trusts; by default its issuer's CA.")
     peer_trust: list[TrustPart] | None = Field(None, description="What its peers trust; by default its issuer's CA.")
-    reload: list[CommandPart] = Field([])
+    principal: PrincipalPart = PrincipalPart.model_construct()
+    reload: list[ReloadPart] = Field([])
     prove: list[ProvePart] = Field([])
 
 
@@ -131,6 +136,7 @@ class Settings(Part):
         None, description="The host's name, where it has none that lasts: slots are drawn from it."
     )
     issuers: dict[str, IssuerPart] = Field(min_length=1)
+    clusters: dict[str, ClusterPart] = Field({}, description="The Kafka clusters that the agent itself talks to.")
     identities: dict[str, IdentityPart] = Field(min_length=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -36,9 +37,10 @@ def validate(model: type[PartType], value: Any) -> tuple[PartType, list[tuple[Lo
 
 
 def _location(raw: tuple[int | str, ...]) -> Location:
-    """Leave out the branch of a union, which pydantic names and which is no key of the file."""
+    """Leave out what pydantic names and is no key of the file: the branch of a union, and that a key is wrong."""
     branch = BRANCHED.get(str(raw[0])) if raw else None
-    return raw if branch is None else (*raw[:branch], *raw[branch + 1 :])
+    location = raw if branch is None else (*raw[:branch], *raw[branch + 1 :])
+    return location[:-1] if location[-1:] == ("[key]",) else location
 
 
 def _rest(model: type[PartType], value: Any, wrong: Sequence[Location]) -> PartType:
@@ -48,24 +50,22 @@ def _rest(model: type[PartType], value: Any, wrong: Sequence[Location]) -> PartT
     for name, field in model.model_fields.items():
         if name in value:
             below = [location[1:] for location in wrong if location[:1] == (name,)]
-            kept = _kept(field, value[name], below)
+            kept = _kept(field, value[name], below) if below else _adapter(model, name).validate_python(value[name])
             if kept is not _NOTHING:
                 right[name] = kept
     return model.model_construct(**right)
 
 
 def _kept(field: FieldInfo, value: Any, wrong: Sequence[Location]) -> Any:
-    if not wrong:
-        return TypeAdapter(_annotated(field)).validate_python(value)
     models = tuple(_models(field.annotation))
     if () in wrong or not models:
         return _NOTHING
-    if isinstance(value, dict):
+    if isinstance(value, dict) and get_origin(field.annotation) is not dict:
         return _rest(next((model for model in models if _is_kind(model, value)), models[0]), value, wrong)
-    return [
-        _element(models, one, [location[1:] for location in wrong if location[0] == index])
-        for index, one in enumerate(value)
-    ]
+    named = isinstance(value, dict)
+    elements = ((key, one) for key, one in value.items() if isinstance(key, str)) if named else enumerate(value)
+    kept = {key: _element(models, one, [below[1:] for below in wrong if below[0] == key]) for key, one in elements}
+    return kept if named else [*kept.values()]
 
 
 def _element(models: Sequence[type[BaseModel]], value: Any, wrong: Sequence[Location]) -> BaseModel | None:
@@ -88,13 +88,15 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(argument)
 
 
-def _annotated(field: FieldInfo) -> Any:
+@cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    field = model.model_fields[name]
     annotation: Any = field.annotation
     for metadata in field.metadata:
         annotation = Annotated[annotation, metadata]
     if field.discriminator is not None:
         annotation = Annotated[annotation, Field(discriminator=field.discriminator)]
-    return annotation
+    return TypeAdapter(annotation)
 
 
 def known_keys(model: type[BaseModel], location: Location) -> list[str]:

@@ -144,6 +144,8 @@ def host_and_port(address: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     wanted = "write host:port, as localhost:9093 or [::1]:9093"
+    if "@" in address:
+        raise ValueError(f"holds a user or password: {wanted}")
     if not colon or not host or not (port.isascii() and port.isdecimal()) or (":" in host) != bracketed:
         raise ValueError(f"{_shown(address)} is no address: {wanted}")
     if len(port) > 5 or not 1 <= int(port) <= 65535:

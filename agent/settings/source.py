@@ -104,10 +104,3 @@ def _check(root: yaml.Node) -> None:
             waiting += [one for pair in node.value for one in pair]
         else:
             waiting += node.value
-
-
-def merge(below: Any, above: Any) -> Any:
-    """Return `below` with what `above` sets; mappings are joined, all else is replaced."""
-    if isinstance(below, dict) and isinstance(above, dict):
-        return below | {key: merge(below.get(key), value) for key, value in above.items()}
-    return above

@@ -26,11 +26,15 @@ _WORDS = {
     "string_too_short": "is empty: write it",
     "string_pattern_mismatch": "is no country: write two capital letters, as CH",
     "list_type": "is no list: write [one, two] or a line with a hyphen for each",
+    "dict_type": "is no mapping: write keys below it",
     "model_type": "is no mapping: write keys below it",
     "model_attributes_type": "is no mapping: write keys below it",
     "invalid_key": "is a key that is no text: write it in quotes",
     "bool_parsing": "is neither: write true or false",
     "bool_type": "is neither: write true or false",
+    "int_parsing": "is no whole number: write one as 1",
+    "int_type": "is no whole number: write one as 1",
+    "int_from_float": "is no whole number: write one as 1",
     "float_parsing": "is no number: write one as 0.66",
     "float_type": "is no number: write one as 0.66",
     "greater_than": "is not between 0 and 1: write a share as 0.66",
@@ -89,7 +93,7 @@ class Findings:
 
     def add_error(self, location: Location, error: ErrorDetails, known: Iterable[str]) -> None:
         """Note one finding of pydantic; `known` are the keys that may stand there."""
-        self.add(location, _what(error, location, known))
+        self.add((*location, *_tag(error)), _what(error, location, known))
 
     def _place(self, location: Location) -> tuple[str, str]:
         for end in range(len(location), 0, -1):
@@ -106,21 +110,29 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return near[0] if near else ""
 
 
+def _tag(error: ErrorDetails) -> tuple[str, ...]:
+    """Return the key that tells kinds apart, where it is that key which is wrong."""
+    if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return (str(error.get("ctx", {}).get("discriminator", "type")).strip("'"),)
+    return ()
+
+
 def _what(error: ErrorDetails, location: Location, known: Iterable[str]) -> str:
     kind, value = error["type"], _shown_at(error["input"], location)
     match kind:
         case "extra_forbidden":
             near = suggestion(str(location[-1]), known)
             return f"is no key that is known here; {f'did you mean `{near}`?' if near else 'leave it out'}"
-        case "missing":
+        case "missing" | "union_tag_not_found":
             return "is missing; write it"
-        case "union_tag_not_found":
-            tag = error.get("ctx", {}).get("discriminator", "'type'")
-            return f"has no {str(tag).replace(chr(39), '`')}; write one"
         case "union_tag_invalid":
             context = error.get("ctx", {})
             tags = str(context.get("expected_tags", "")).replace("'", "")
-            return f"is of no kind that is known, {shown(context.get('tag'))}: write one of {tags}"
+            return f"{shown(context.get('tag'))} is not known: write one of {tags}"
+        case "greater_than_equal":
+            return f"{value} is too small: write {error.get('ctx', {}).get('ge')} or more"
+        case "less_than_equal":
+            return f"{value} is too large: write {error.get('ctx', {}).get('le')} or less"
         case "enum" | "literal_error":
             expected = str(error.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
             return f"{value} is not known: write one of {expected}"
@@ -154,7 +166,8 @@ def _shown_at(value: Any, location: Location) -> str:
     key = next((part for part in reversed(location) if isinstance(part, str)), "")
     return (
         "the value"
-        if key in ("auth", "files") or key.startswith(("password", "token", "secret_id", "role_id", "external_id"))
+        if key in ("auth", "files", "sasl")
+        or key.startswith(("password", "token", "secret_id", "role_id", "external_id"))
         else shown(value)
     )
 

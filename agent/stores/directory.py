@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation
+from agent.core.credentials import Credentials
+from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation, generation_folder
 from agent.core.record import Record
 from agent.errors import MaterialError, StoreError
+from agent.keystores import private_key
 from agent.net.durable import sync_directory, write_durably
 from agent.net.threads import Arguments, Result, in_thread
 from agent.stores import found as found_files
 from agent.stores import journal, rendering
 from agent.stores.atomic import make_folders, on_disk, read_bounded, remove_orphans, replace_link
 from agent.stores.formats import Material
-from agent.stores.generations import Generations, number_of, records, target_of
+from agent.stores.generations import Generations, number_of, records
 from agent.stores.passwords import make_missing
 from agent.stores.paths import CURRENT, keep_found, put_links, refuse_strangers
 from agent.stores.pending import PendingFile
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.configuration import Wanted
+    from agent.core.files import Opened
     from agent.core.generation import Draft, Issued, Order, Pending
     from agent.core.identity import Request
     from agent.keystores.material import PrivateKey
@@ -115,6 +118,14 @@ class DirectoryStore:
         if number == self._current_number():
             raise StoreError(f"generation {number} is current and stays", advice="switch to another first")
         await _in_thread(self._generations.remove, number)
+
+    async def credentials(self, number: int) -> Credentials:
+        """Return the key and the chain of a generation."""
+        return await _in_thread(self._credentials, number)
+
+    async def opened(self, number: int, name: str) -> Opened:
+        """Return what a store of a generation is, opened with the password that is set now."""
+        return await _in_thread(self._generations.opened, number, name)
 
     async def load(self) -> Record:
         """Return what was noted."""
@@ -206,6 +217,14 @@ class DirectoryStore:
             return None
         return number_of(target)
 
+    def _credentials(self, number: int) -> Credentials:
+        generation, key = self._generations.find(number).generation, self._generations.key(number)
+        if key is None:
+            raise StoreError(
+                f"the private key of generation {number} is lost", advice="have a new leaf issued: cert-agent renew"
+            )
+        return Credentials(private_key.to_der(key), generation.chain, generation.anchors)
+
     # --- writing ---------------------------------------------------------------------------
 
     def _begin(self, request: Request, issuer: str, now: datetime, reuse_key: bool) -> Pending:
@@ -289,7 +308,7 @@ class DirectoryStore:
         with on_disk("switching", self._directory):
             names = [file.name for file in found.generation.files]
             keep_found(self._directory, names)
-            replace_link(self._directory / CURRENT, target_of(number))
+            replace_link(self._directory / CURRENT, generation_folder(number))
             put_links(self._directory, names)
             sync_directory(self._directory)
         try:

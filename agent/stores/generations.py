@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent.core.files import ReaderConfiguration
-from agent.core.generation import Damage, FileDamage, FileRecord, Generation
+from agent.core.generation import FOLDER, Damage, FileDamage, FileRecord, Generation, generation_folder
 from agent.errors import MaterialError, StoreError
 from agent.net.durable import sync_directory, write_new
 from agent.net.secret import read_password
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from agent.core.files import Files
+    from agent.core.files import Files, Opened
     from agent.keystores.material import PrivateKey
     from agent.stores.rendering import Rendered
 
-FOLDER = ".generations"
 KEPT = 3
 """Generations that stay on disk: the current one and those to roll back to."""
 
@@ -122,6 +121,16 @@ class Generations:
                 with contextlib.suppress(MaterialError, *GONE):
                     contents[file.name] = read_bounded(path / file.name)
             return rendering.read_key(self._wanted, contents, public_key=generation.leaf.public_key)
+
+    def opened(self, number: int, name: str) -> Opened:
+        """Return what a store is; raise `MaterialError` when it cannot be opened."""
+        path = self.path(number) / name
+        with on_disk("reading a keystore", path):
+            try:
+                content = read_bounded(path)
+            except GONE as error:
+                raise MaterialError(f"generation {number} has no {name}") from error
+            return rendering.opened(self._wanted, name, content)
 
     def write(self, generation: Generation, files: Sequence[Rendered], key: PrivateKey) -> tuple[FileDamage, ...]:
         """Write a whole generation under its number, durably; return what does not read back as it was written."""
@@ -315,12 +324,7 @@ class Generations:
 
 def folder_of(directory: Path, number: int) -> Path:
     """Return the folder of a generation, below an identity's directory."""
-    return directory / target_of(number)
-
-
-def target_of(number: int) -> str:
-    """Return what the link to the current generation says when it is this one."""
-    return f"{FOLDER}/{number:06d}"
+    return directory / generation_folder(number)
 
 
 def number_of(target: str) -> int | None:

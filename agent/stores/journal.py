@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.core.record import Failure, Lane, Record, Replaced, Tries
+from agent.core.restart import RestartDue
 from agent.errors import MaterialError
 from agent.stores.manifest import UNREADABLE, certificates, texts
 
@@ -27,6 +28,8 @@ def encode(record: Record) -> bytes:
         "demanded": record.demanded,
         "held_leaf": record.held_leaf,
         "replaced": [{"issuer": one.issuer, "leaf": texts([one.leaf])[0]} for one in record.replaced],
+        "restart": record.restart and _due(record.restart),
+        "restarted": record.restarted,
         "lanes": {lane: _lane(record.tries(lane)) for lane in Lane if record.tries(lane) != Tries()},
     }
     return json.dumps(values).encode() + b"\n"
@@ -45,6 +48,8 @@ def decode(content: bytes) -> Record:
             replaced=tuple(
                 Replaced(str(one["issuer"]), certificates([one["leaf"]])[0]) for one in values.get("replaced", [])
             ),
+            restart=_restart(values.get("restart")),
+            restarted=_number(values.get("restarted")),
         )
         for lane in Lane:
             if lane in values["lanes"]:
@@ -57,6 +62,30 @@ def decode(content: bytes) -> Record:
 def set_aside(path: Path) -> None:
     """Keep notes that cannot be read under another name, for a person to look at."""
     path.replace(path.with_name(path.name + ".unreadable"))
+
+
+def _due(due: RestartDue) -> dict[str, Any]:
+    return {
+        "generation": due.generation,
+        "since": due.since.isoformat(),
+        "by": due.by.isoformat(),
+        "why": due.why,
+        "whole": due.whole,
+        "before": due.before and _due(due.before),
+    }
+
+
+def _restart(values: dict[str, Any] | None) -> RestartDue | None:
+    if values is None:
+        return None
+    return RestartDue(
+        generation=int(values["generation"]),
+        since=_instant(values["since"]),
+        by=_instant(values["by"]),
+        why=str(values["why"]),
+        whole=bool(values["whole"]),
+        before=_restart(values.get("before")),
+    )
 
 
 def _lane(tries: Tries) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from agent.core.files import ReaderConfiguration, StoreFormat, mode_of, secret_names
+from agent.core.files import Opened, ReaderConfiguration, StoreFormat, mode_of, secret_names
 from agent.errors import MaterialError
 from agent.keystores import private_key
-from agent.keystores.opened import sniff
+from agent.keystores.opened import open_store, sniff
+from agent.net.secret import read_password
 from agent.stores import formats
 from agent.stores.formats import Content
 
@@ -126,6 +127,16 @@ def read_anchors(files: Sequence[Files], name: str, content: bytes) -> tuple[Cer
     if not anchors:
         raise MaterialError(f"{name} holds no trust anchor")
     return anchors
+
+
+def opened(files: Sequence[Files], name: str, content: bytes) -> Opened:
+    """Return what a store is, by its bytes and the password of the settings; raise `MaterialError` when it is shut."""
+    group, _ = _find(files, name)
+    found = open_store(content, None if isinstance(group, ReaderConfiguration) else read_password(group))
+    if any(entry.locked for entry in found.entries):
+        raise MaterialError(f"{name} has a key of another password")
+    # Kafka makes one entry of what a PEM file holds.
+    return Opened(found.format, 1 if found.format is StoreFormat.PEM else len(found.entries))
 
 
 def read_key(files: Sequence[Files], contents: Mapping[str, bytes], *, public_key: bytes) -> PrivateKey | None:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from agent.core.chain import harmless
 from agent.core.faults import findings
 from agent.core.files import StoreFormat
+from agent.core.generation import FOLDER, generation_folder
 from agent.core.inspection import Entry, Examined, Finding, Kind, Severity, is_wrong, merged
 from agent.errors import MaterialError, StoreError
 from agent.keystores.opened import sniff
 from agent.stores import manifest, pending
 from agent.stores.atomic import TEMPORARY, UNFINISHED, on_disk, read_bounded
 from agent.stores.examined import examine, is_secret, needs_password
-from agent.stores.generations import FOLDER, GONE, folder_of, number_of, numbers_in, target_of
+from agent.stores.generations import GONE, folder_of, number_of, numbers_in
 from agent.stores.paths import CURRENT
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class _Look:
         for other in kept:
             one = self._manifest(other)
             for record in () if one is None else one.files:
-                self._file(other, record, f"{target_of(other)}/{record.name}")
+                self._file(other, record, f"{generation_folder(other)}/{record.name}")
         self._surroundings()
         self._links({file.record.name for file in files})
         return Verified(generation, files, kept, merged(self._found))
@@ -144,7 +145,7 @@ class _Look:
 
     def _manifest(self, number: int) -> Generation | None:
         """Return what the manifest says; None, and a fault, when there is none that can be read."""
-        where, folder = target_of(number), folder_of(self._directory, number)
+        where, folder = generation_folder(number), folder_of(self._directory, number)
         try:
             generation = manifest.decode(read_bounded(folder / manifest.NAME))
         except GONE:

@@ -13,7 +13,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause
+from agent.core.judgement import Opinion
 from agent.core.record import Lane
+from agent.core.reload_rules import CHECKS_OF_A_BROKER
 from agent.core.status import Counts, Health
 
 if TYPE_CHECKING:
@@ -43,11 +45,32 @@ COUNTERS: tuple[tuple[str, str, tuple[str, ...], Callable[[Counts], Mapping[str,
         "Generations switched to, by what they changed.",
     ),
     (
+        "preflights",
+        "result",
+        tuple(map(str, Opinion)),
+        lambda counts: counts.preflights,
+        "Generations that a broker was asked about before a switch, by what came of it.",
+    ),
+    (
+        "refusals",
+        "check",
+        CHECKS_OF_A_BROKER,
+        lambda counts: counts.refusals,
+        "Generations that were not switched to, by the check that they failed: Kafka's rules, or the broker's word.",
+    ),
+    (
         "reloads",
         "result",
         ("succeeded", "failed"),
         lambda counts: counts.reloads,
         "Times that the readers were told of a generation.",
+    ),
+    (
+        "restarts",
+        "result",
+        ("succeeded", "failed"),
+        lambda counts: counts.restarts,
+        "Runs of the restart command.",
     ),
     (
         "proofs",
@@ -101,6 +124,7 @@ class StatusCollector:
         yield from _states(identities)
         yield from _moments(identities)
         yield from _listeners(identities)
+        yield from _brokers(identities)
         yield from _failures(identities)
         yield from _counters(identities)
         yield from _issuers(self._status.issuers)
@@ -170,6 +194,11 @@ MOMENTS: tuple[tuple[str, str, Callable[[IdentityStatus], datetime | None]], ...
         "When the last twentieth of the lifetime begins, in which nothing holds a renewal back.",
         lambda identity: identity.emergency_at,
     ),
+    (
+        "restart_due",
+        "When the broker must have been restarted, since Kafka takes something only as it starts; none: nothing waits.",
+        lambda identity: identity.restart.by if identity.restart else None,
+    ),
     ("next_look", "When the agent looks at the identity next.", lambda identity: identity.wake_at),
     (
         "truststore_earliest_not_after",
@@ -204,6 +233,17 @@ def _listeners(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
             for verdict in Verdict:
                 verdicts.add_metric((*labels, str(verdict)), listener.verdict is verdict)
     yield from (not_after, checked, verdicts)
+
+
+def _brokers(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
+    remarks = _gauge("broker_remarks", "What a person should know of the broker; /status has the words.")
+    took = _gauge("switch_to_proof_seconds", "How long after the last switch the last listener was proven.")
+    for identity in identities:
+        if identity.broker is not None:
+            remarks.add_metric((identity.name,), len(identity.broker.remarks))
+            if identity.broker.took is not None:
+                took.add_metric((identity.name,), identity.broker.took.total_seconds())
+    yield from (remarks, took)
 
 
 def _failures(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from agent.core.certificate import Certificate
     from agent.core.issuer_status import IssuerStatus
     from agent.core.record import Tries
-    from agent.core.status import AgentStatus, Counts, IdentityStatus, ListenerStatus
+    from agent.core.restart import RestartDue
+    from agent.core.status import AgentStatus, BrokerStatus, Counts, IdentityStatus, ListenerStatus
 
 
 FEW = 20
@@ -80,6 +81,25 @@ def _identity(identity: IdentityStatus) -> dict[str, Any]:
         "anchors": [_anchor(anchor) for anchor in identity.anchors],
         "tries": {lane: _tries(tries) for lane, tries in sorted(identity.tries.items())},
         "counts": _counts(identity.counts),
+        "principal": identity.principal,
+        "restart": _restart(identity.restart) if identity.restart else None,
+        "broker": _broker(identity.broker) if identity.broker else None,
+    }
+
+
+def _restart(due: RestartDue) -> dict[str, Any]:
+    return {"by": rfc3339(due.by), "since": rfc3339(due.since), "why": due.why}
+
+
+def _broker(broker: BrokerStatus) -> dict[str, Any]:
+    return {
+        "cluster": broker.cluster,
+        "role": broker.role,
+        "node_id": broker.node_id,
+        "opinion": broker.opinion,
+        "unknown": broker.unknown,
+        "remarks": list(broker.remarks),
+        "switch_to_proof_seconds": None if broker.took is None else round(broker.took.total_seconds(), 3),
     }
 
 
@@ -105,6 +125,7 @@ def _anchor(certificate: Certificate) -> dict[str, Any]:
 def _listener(listener: ListenerStatus) -> dict[str, Any]:
     return {
         "address": listener.address,
+        "looked_at": listener.looked_at,
         "verdict": str(listener.verdict),
         "fingerprint": listener.fingerprint,
         "not_after": _moment(listener.not_after),

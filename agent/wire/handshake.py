@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import ipaddress
-import socket
 import ssl
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from agent.core.certificate import Certificate
 from agent.core.evidence import Served
-from agent.errors import MaterialError
+from agent.wire.connection import (
+    FIRST_PAUSE,
+    LARGEST_READ,
+    LONGEST_PAUSE,
+    LONGEST_TRY,
+    NobodyThereError,
+    NoHandshakeError,
+    connect,
+    failures_told,
+    presented,
+    server_name,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
-LONGEST_TRY = 5.0
-"""Seconds for one handshake, from the look-up of the name to the listener's certificate."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between two handshakes; each pause is twice the one before."""
-
-_READ = 65_536
 _FLIGHTS_OF_A_KEY_EXCHANGE = 2
 
 
@@ -51,83 +52,42 @@ class Handshaker:
             try:
                 seen = await self._handshake(address, min(LONGEST_TRY, end - loop.time()))
                 last = seen
-            except _NobodyThereError as error:
+            except NobodyThereError as error:
                 seen = None
-                last = Served(address, self._clock(), None, trouble=str(error))
-            except _NoHandshakeError as error:
-                last = seen or Served(address, self._clock(), None, trouble=str(error))
+                last = Served(address, self._clock(), None, trouble=str(error), address=address)
+            except NoHandshakeError as error:
+                last = seen or Served(address, self._clock(), None, trouble=str(error), address=address)
             if last.fingerprint == wanted or end - loop.time() < pause:
                 return last
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _handshake(self, address: str, seconds: float) -> Served:
-        """Return what one handshake shows; raise `_NoHandshakeError` when there is none."""
-        try:
-            host, port = _split(address)
+        """Return what one handshake shows; raise `NoHandshakeError` when there is none."""
+        with failures_told(seconds):
+            host, port = split(address)
             async with asyncio.timeout(seconds):
                 der = await _leaf(host, port)
-        except ConnectionRefusedError:
-            raise _NobodyThereError("nothing listens there") from None
-        except TimeoutError:
-            raise _NoHandshakeError(f"no TLS handshake within {max(seconds, 0):.1f} s") from None
-        except socket.gaierror as error:
-            raise _NoHandshakeError(f"the name is not found: {error.strerror}") from error
-        except ssl.SSLError as error:
-            raise _NoHandshakeError(f"the TLS handshake failed: {_reason(error)}") from error
-        except (OSError, ValueError) as error:
-            raise _NoHandshakeError(f"the TLS handshake failed: {error}") from error
-        fingerprint = hashlib.sha256(der).hexdigest()
-        try:
-            return Served(address, self._clock(), fingerprint, Certificate.from_der(der).not_after)
-        except MaterialError as error:
-            return Served(address, self._clock(), fingerprint, trouble=f"what it serves is {error.what}")
-
-
-class _NoHandshakeError(Exception):
-    """A try that showed no leaf; the message says why."""
-
-
-class _NobodyThereError(_NoHandshakeError):
-    """The connection was refused: what was served before is served no more."""
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(f"{address} is no host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+        return presented(der, listener=address, address=address, at=self._clock())
 
 
 async def _leaf(host: str, port: int) -> bytes:
     """Return the DER of the leaf that a listener presents; raise `OSError` when it presents none."""
-    reader, writer = await _connect(host, port)
+    connection = await connect(host, port)
     try:
-        return await _shake_hands(reader, writer, None if _is_ip(host) else host)
+        reader, writer = await asyncio.open_connection(sock=connection)
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        return await _shake_hands(reader, writer, server_name(host))
+    except ssl.SSLError as error:
+        raise OSError(_reason(error)) from error
     finally:
         # What was written is tiny and lies in the kernel's buffer already: closing flushes it and waits for nobody.
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-
-
-async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to the first of the host's addresses that takes the connection; raise what the first one said."""
-    loop = asyncio.get_running_loop()
-    first: OSError | None = None
-    for family, kind, protocol, _, target in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.setblocking(False)
-            await loop.sock_connect(connection, target)
-            return await asyncio.open_connection(sock=connection)
-        except OSError as error:
-            connection.close()
-            first = first or error
-        except BaseException:
-            connection.close()
-            raise
-    raise first or OSError(f"{host} has no address")
 
 
 async def _shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str | None) -> bytes:
@@ -146,7 +106,7 @@ async def _shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             if flight := outgoing.read():
                 writer.write(flight)
                 flights += 1
-            if received := await reader.read(_READ):
+            if received := await reader.read(LARGEST_READ):
                 incoming.write(received)
             else:
                 incoming.write_eof()
@@ -193,14 +153,6 @@ def _reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "the listener closed the connection"
     return (error.reason or str(error)).replace("_", " ").lower()
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, assert_never
 
+from agent.core.command import CommandReload
 from agent.core.configuration import FileAnchors, IssuerAnchors, SystemAnchors
 from agent.core.issuer_spec import AwsPcaSpec, LocalCaSpec, ManualSpec, VaultSpec
 from agent.daemon.edges import Edges
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
-    from agent.core.configuration import Configuration, TrustSpec, Wanted
+    from agent.core.configuration import Configuration, ReloadSpec, TrustSpec, Wanted
     from agent.core.issuer_spec import IssuerSpec
-    from agent.ports import AnchorSource, CertificateIssuer
+    from agent.core.issuer_status import Examined
+    from agent.core.kafka_spec import KafkaBrokerReload
+    from agent.ports import AnchorSource, CertificateIssuer, Reloader, Store
+    from agent.reload.kafka_broker import KafkaBroker
 
 
 class Adapters:
@@ -54,21 +58,42 @@ class Adapters:
         from agent.stores.directory import DirectoryStore
         from agent.wire.handshake import Handshaker
 
-        reloaders = []
-        if wanted.reload:
-            from agent.reload.command import CommandReloader
-
-            reloaders = [CommandReloader(wanted.name, wanted.directory, spec) for spec in wanted.reload]
+        store = DirectoryStore(wanted, read_only=self._read_only)
+        broker = self._broker(wanted, wanted.broker, store) if wanted.broker else None
         edges = Edges(
-            store=DirectoryStore(wanted, read_only=self._read_only),
+            store=store,
             issuer=self.issuer(wanted.issuer),
             trust=[self.source(spec) for spec in wanted.trust],
             peer_trust=[self.source(spec) for spec in wanted.peer_trust],
-            reloaders=reloaders,
+            reloaders=[
+                broker if broker is not None and spec is wanted.broker else _command(wanted, spec)
+                for spec in wanted.reload
+            ],
             prober=Handshaker(self._clock),
             clock=self._clock,
+            broker=broker,
         )
         return Keeper(wanted, edges)
+
+    async def examine_broker(self, wanted: Wanted, spec: KafkaBrokerReload) -> tuple[Examined, ...]:
+        """Ask a broker whether it will take renewals of an identity."""
+        from agent.stores.directory import DirectoryStore
+
+        store = DirectoryStore(wanted, read_only=True)
+        disk = await store.read()
+        return await self._broker(wanted, spec, store).examine(disk.current)
+
+    def _broker(self, wanted: Wanted, spec: KafkaBrokerReload, store: Store) -> KafkaBroker:
+        from agent.reload.kafka_broker import KafkaBroker
+        from agent.reload.kafka_node import Tools
+        from agent.stores.directory import DirectoryStore
+        from agent.wire.visit import Visitor
+
+        shown = spec.cluster.identity if spec.cluster else None
+        other = None if shown in {None, wanted.name} else self.configuration.identities[str(shown)]
+        login_store = store if other is None else DirectoryStore(other, read_only=True)
+        restart = None if spec.restart is None else _command(wanted, spec.restart)
+        return KafkaBroker(wanted, spec, Tools(store, login_store, Visitor(self._clock), self._clock, restart))
 
     def issuer(self, name: str) -> CertificateIssuer:
         """Return the issuer of that name."""
@@ -144,6 +169,14 @@ class Adapters:
                 return SystemAnchorSource()
             case _:
                 assert_never(spec)
+
+
+def _command(wanted: Wanted, spec: ReloadSpec) -> Reloader:
+    from agent.reload.command import CommandReloader
+
+    if not isinstance(spec, CommandReload):
+        raise TypeError("an identity has one broker to be told")
+    return CommandReloader(wanted.name, wanted.directory, spec)
 
 
 def _file_of(issuer: ManualSpec) -> FileAnchors | None:

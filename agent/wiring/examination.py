@@ -1,4 +1,4 @@
-"""`cert-agent config check --connect`: will credentials, rights and CAs do? Nothing is issued, nothing written."""
+"""`cert-agent config check --connect`: will credentials, rights, CAs and brokers do? Nothing is issued or written."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from agent.core.issuer_status import Examined, Opinion
-from agent.errors import TrustError
+from agent.errors import StoreError, TrustError
 from agent.wiring.adapters import Adapters
 from agent.wiring.clock import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from agent.core.configuration import Configuration
+    from agent.core.configuration import Configuration, Wanted
     from agent.ports import CertificateIssuer
 
 WITHIN = 60.0
@@ -28,7 +28,7 @@ WORDS = {
 
 
 async def connect(configuration: Configuration, say: Callable[[str], None]) -> bool:
-    """Examine every CA for the identities that use it, and say what was found; well is when nothing is bad."""
+    """Examine every CA for the identities that use it, and every broker; say what was found, well is nothing bad."""
     adapters = Adapters(configuration, utc_now, read_only=True)
     try:
         names = sorted({name for wanted in configuration.identities.values() for name in adapters.specs(wanted)})
@@ -36,12 +36,35 @@ async def connect(configuration: Configuration, say: Callable[[str], None]) -> b
             tasks = {name: group.create_task(_examine(adapters.issuer(name), name, configuration)) for name in names}
         well = True
         for name, task in tasks.items():
-            for found in task.result():
-                say(f"issuers.{name}: {found.what}: {WORDS[found.opinion]}: {found.sentence}")
-                well = well and found.opinion is not Opinion.BAD
+            well = _told(f"issuers.{name}", task.result(), say) and well
+        for wanted in configuration.identities.values():
+            found = await _of_broker(adapters, wanted)
+            well = _told(f"identities.{wanted.name}.reload", found, say) and well
         return well
     finally:
         await adapters.close()
+
+
+def _told(key: str, examined: Iterable[Examined], say: Callable[[str], None]) -> bool:
+    """Say what was found; return whether nothing is bad."""
+    well = True
+    for found in examined:
+        say(f"{key}: {found.what}: {WORDS[found.opinion]}: {found.sentence}")
+        well = well and found.opinion is not Opinion.BAD
+    return well
+
+
+async def _of_broker(adapters: Adapters, wanted: Wanted) -> tuple[Examined, ...]:
+    """Ask the broker that is told of an identity's stores."""
+    if wanted.broker is None:
+        return ()
+    try:
+        async with asyncio.timeout(WITHIN):
+            return await adapters.examine_broker(wanted, wanted.broker)
+    except TimeoutError:
+        return (Examined("login", Opinion.BAD, f"it took longer than {WITHIN:.0f} s: see whether the broker is up"),)
+    except StoreError as error:
+        return (Examined("login", Opinion.BAD, error.diagnosis()),)
 
 
 async def _trusted(issuer: CertificateIssuer) -> tuple[Examined, ...]:

@@ -4,33 +4,49 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.configuration import PrincipalPolicy
 from agent.core.evidence import Served, Verdict
 from agent.core.generation import Cause, Damage, FileDamage, Pending
+from agent.core.judgement import Judgement, Look
+from agent.core.kafka_spec import NodeRole
 from agent.core.plan import decide
+from agent.core.proof import Finding, Remedy
 from agent.core.record import Failure, Lane, Record, Tries
-from agent.core.report import blinded, report, unseen
+from agent.core.report import BrokerReport, blinded, report, unseen
+from agent.core.restart import RestartDue
 from agent.core.secret import Secret
 from agent.core.situation import Anchors, Observed
-from agent.core.status import AgentStatus, Counts, Health, IdentityStatus
+from agent.core.status import AgentStatus, BrokerStatus, Counts, Health, IdentityStatus
 from tests.core.test_plan import (
     ANSWERED,
+    CLIENTS,
     DEAF,
     DOWN,
     DUE,
     EXPIRED,
+    FACTS,
     FIRST,
+    INTERNAL,
     LINK,
     OPEN,
+    PARTLY,
     REQUEST,
     SECOND,
     generation,
+    glance,
     observed,
+    of_broker,
 )
-from tests.daemon.world import ADDRESS, WANTED
+from tests.daemon.memory_broker import SPEC
+from tests.daemon.world import ADDRESS, OF_BROKER, WANTED
 from tests.material import NOW, make_key
+
+if TYPE_CHECKING:
+    from agent.core.configuration import Wanted
 
 FAILED = Tries(3, NOW, Failure("it broke", "mend it", NOW))
 
@@ -70,7 +86,7 @@ def test_a_good_identity_is_ready() -> None:
         (observed(SECOND, key=None), "private key is lost"),
         (observed(SECOND, damages=(FileDamage("tls.crt", Damage.MISSING),)), "tls.crt is missing"),
         (observed(SECOND, Record(settling=FAILED)), "could not be told"),
-        (observed(SECOND, served=DEAF), "serves another leaf"),
+        (observed(SECOND, served=DEAF), "does not use what is on disk: it serves 0000"),
         (observed(SECOND, served=DOWN), "connection refused"),
         (observed(SECOND, served={}), "not looked at yet"),
     ],
@@ -189,3 +205,115 @@ def test_a_secret_is_named_by_its_place() -> None:
     """The value is in no setting, so no message can hold it."""
     assert str(Secret(environment="TOKEN")) == "$TOKEN"
     assert "token" in str(Secret(file=WANTED.directory / "token"))
+
+
+# --- a Kafka broker ----------------------------------------------------------------------------
+
+
+def told_of_broker(
+    seen: Observed,
+    broker: BrokerReport | None = None,
+    *,
+    wanted: Wanted = OF_BROKER,
+    findings: tuple[str, ...] = (),
+) -> IdentityStatus:
+    """Return the status of an identity of a broker."""
+    plan = decide(seen, wanted, NOW)
+    return report(seen, wanted, plan, NOW, findings=findings, counts=Counts(), broker=broker)
+
+
+def test_a_good_broker_is_ready_and_told_by_its_listeners_names() -> None:
+    """Each listener is proven, under its name, and it is told where it was looked at."""
+    seen = of_broker(SECOND, None, replace(glance(), address="localhost:9091"))
+    status = told_of_broker(seen, BrokerReport(Judgement(facts=FACTS), Look((), FACTS), timedelta(seconds=4)))
+    assert (status.health, status.not_ready, status.concerns, status.restart) == (Health.PASS, (), (), None)
+    assert status.settled
+    assert [(one.address, one.verdict, one.looked_at) for one in status.listeners] == [
+        (INTERNAL, Verdict.PROVEN, "localhost:9091"),
+        (CLIENTS, Verdict.PROVEN, CLIENTS),
+    ]
+    assert status.broker == BrokerStatus("main", "broker", 1, "accepted", took=timedelta(seconds=4))
+    assert status.principal == "CN=kafka1.example.com,OU=Brokers,O=MyOrg"
+
+
+def test_a_listener_that_takes_other_cas_keeps_the_identity_from_being_ready() -> None:
+    """It serves the leaf, and would turn clients away that the truststore welcomes."""
+    status = told_of_broker(of_broker(SECOND, None, glance(anchors=())))
+    (why,) = status.not_ready
+    assert why.startswith(f"{INTERNAL} is not shown to serve the leaf: it asks for client certificates, and names none")
+    status = told_of_broker(of_broker(SECOND, None, glance(anchors=(LINK.certificate,))))
+    (why,) = status.not_ready
+    assert why.startswith(f"{INTERNAL} does not use what is on disk: it takes no certificates of CN=Test Root")
+
+
+def test_a_broker_that_nobody_has_asked_is_told_as_the_settings_have_it() -> None:
+    """No opinion, no principal, and the node id of the settings; a controller may have no cluster."""
+    status = told_of_broker(of_broker(SECOND, facts=None))
+    assert status.broker == BrokerStatus("main", "broker", 1)
+    assert status.principal is None
+    alone = replace(SPEC, cluster=None, node_id=None, role=NodeRole.CONTROLLER)
+    controller = told_of_broker(of_broker(SECOND, facts=None), wanted=replace(OF_BROKER, reload=(alone,)))
+    assert controller.broker == BrokerStatus("", "controller")
+    assert told_of_broker(observed(SECOND), wanted=WANTED).broker is None
+
+
+def test_the_principal_is_told_by_the_rules_of_the_settings_where_there_are_some() -> None:
+    """With a leaf; before the first there is none."""
+    wanted = replace(WANTED, principal=PrincipalPolicy("RULE:^CN=([^,]*),.*$/$1/"))
+    assert told_of_broker(observed(SECOND), wanted=wanted).principal == "kafka1.example.com"
+    assert told_of_broker(observed(None), wanted=wanted).principal is None
+
+
+def test_what_a_broker_did_not_say_and_what_is_remarked_on_it_are_told() -> None:
+    """The remarks of the last look go before those of an older question."""
+    unknown = Judgement(unknown="it is down", remarks=("of the question",))
+    status = told_of_broker(of_broker(SECOND), BrokerReport(unknown))
+    assert status.broker == BrokerStatus("main", "broker", 1, "unknown", "it is down", ("of the question",))
+    assert status.concerns == ("of the broker: of the question",)
+    looked = told_of_broker(of_broker(SECOND), BrokerReport(unknown, Look((), remarks=("of the look",))))
+    assert looked.health is Health.WARN
+    assert looked.concerns == ("of the broker: of the look",)
+    assert told_of_broker(of_broker(SECOND), BrokerReport()).concerns == ()
+
+
+def test_a_restart_that_is_due_is_a_concern_with_its_date() -> None:
+    """The identity is ready until then."""
+    status = told_of_broker(of_broker(SECOND, Record(2, 2, restart=PARTLY)))
+    assert (status.restart, status.health) == (PARTLY, Health.WARN)
+    assert status.concerns == (f"the broker is to be restarted by {PARTLY.by.isoformat()}: the Raft client",)
+
+
+LOST = Finding("Kafka's SANs", "it lacks SANs that are in use", Remedy.RESTART)
+REFUSED = Judgement((LOST,))
+
+
+def test_a_generation_that_waits_for_a_restart_has_one_due_when_the_leaf_in_use_ends() -> None:
+    """It is held back, and nothing but a restart brings it in."""
+    status = told_of_broker(of_broker(SECOND), BrokerReport(REFUSED), findings=(str(LOST),))
+    why = f"a new generation waits for it: {LOST}"
+    assert status.restart == RestartDue(2, NOW, SECOND.leaf.not_after, why)
+    assert status.concerns == (
+        f"a candidate was refuted: {LOST}",
+        f"the broker is to be restarted by {SECOND.leaf.not_after.isoformat()}: {why}",
+    )
+    assert status.broker is not None
+    assert status.broker.opinion == "refused"
+
+
+@pytest.mark.parametrize(
+    ("seen", "judgement", "findings"),
+    [
+        (of_broker(SECOND), None, (str(LOST),)),
+        (of_broker(SECOND), Judgement(), (str(LOST),)),
+        (of_broker(SECOND), Judgement((replace(LOST, remedy=Remedy.TRUST),)), (str(LOST),)),
+        (of_broker(SECOND), REFUSED, ()),
+        (of_broker(SECOND), REFUSED, (str(LOST), "dates: too old")),
+        (observed(None, facts=FACTS), REFUSED, (str(LOST),)),
+    ],
+    ids=["never asked", "accepted", "no restart mends it", "of the past", "of another candidate", "nothing in use"],
+)
+def test_no_restart_is_due_for_what_does_not_wait_for_it(
+    seen: Observed, judgement: Judgement | None, findings: tuple[str, ...]
+) -> None:
+    """What was once refused is no reason to restart a broker for ever."""
+    assert told_of_broker(seen, BrokerReport(judgement), findings=findings).restart is None

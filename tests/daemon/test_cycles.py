@@ -239,7 +239,8 @@ async def test_a_listener_that_watches_its_files_is_looked_at_anew() -> None:
 async def test_a_listener_that_is_down_keeps_the_switch_and_is_asked_again(world: World) -> None:
     """Unknown is no refutation: the new generation stays, is not settled, and is proven later."""
     world.listener.down = True
-    await world.keeper.renew()
+    with pytest.raises(AgentError, match="not shown to be in use"):
+        await world.keeper.renew()
     assert world.switches == [1, 2]
     assert not settled(world)
     assert any(ADDRESS in why for why in world.status.not_ready)
@@ -252,7 +253,8 @@ async def test_a_listener_that_is_down_keeps_the_switch_and_is_asked_again(world
 async def test_a_reload_that_fails_is_repeated_and_issues_nothing(world: World) -> None:
     """A renewal is done when its reload succeeded; until then nothing new is asked of the CA."""
     world.listener.reload_trouble = "exit code 3"
-    await world.keeper.renew()
+    with pytest.raises(AgentError, match="not shown to be in use"):
+        await world.keeper.renew()
     assert not settled(world)
     assert world.status.not_ready
     world.listener.reload_trouble = ""

@@ -128,7 +128,8 @@ async def test_a_roll_back_that_the_disk_refuses_is_made_later(world: World) -> 
             world.store.full = ""
 
     world.store.switch = once  # type: ignore[method-assign]
-    await world.keeper.renew()
+    with pytest.raises(AgentError, match="not shown to be in use"):
+        await world.keeper.renew()
     assert world.switches == [1, 2]
     await world.live_until(world.now + timedelta(seconds=10))
     assert refused == 1

@@ -6,7 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.errors import IssuerRefusedError, IssuerUnavailableError
+import pytest
+
+from agent.errors import AgentError, IssuerRefusedError, IssuerUnavailableError
 from tests.daemon.world import WANTED, World
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ async def test_nothing_is_revoked_while_the_listener_does_not_serve_the_new_leaf
     world = await renewed(2)
     world.listener.down = True
     world.ca.revoked.clear()
-    await world.keeper.renew()
+    with pytest.raises(AgentError, match="not shown to be in use"):
+        await world.keeper.renew()
     assert world.ca.revoked == []
     world.listener.down = False
     world.now += timedelta(minutes=30)
@@ -108,7 +111,8 @@ async def test_a_leaf_that_has_ended_is_not_revoked() -> None:
     """Nobody takes it any more."""
     world = await renewed(2)
     world.listener.down = True
-    await world.keeper.renew()
+    with pytest.raises(AgentError, match="not shown to be in use"):
+        await world.keeper.renew()
     world.now += timedelta(days=40)
     world.listener.down = False
     await world.keeper.turn()

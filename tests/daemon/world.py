@@ -9,19 +9,23 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.core.configuration import CommandReload, IssuerAnchors, Listener, Wanted
+from agent.core.command import CommandReload
+from agent.core.configuration import IssuerAnchors, Listener, Wanted
 from agent.core.evidence import Served
-from agent.core.files import Access, PemFiles
+from agent.core.files import Access, Opened, PemFiles, StoreFormat
 from agent.core.generation import Adoptable, Disk, FileDamage, FileRecord, Generation, Issued, Order, Pending
 from agent.core.issuer_status import Examined, IssuerStatus
+from agent.core.kafka_spec import KafkaBrokerReload
 from agent.core.record import Record
 from agent.daemon.edges import Edges
 from agent.daemon.keeper import Keeper
 from agent.errors import AgentError, ReloadError, StoreError, TrustError
+from tests.daemon.memory_broker import KEYSTORE, SPEC, TRUSTSTORE, MemoryBroker
 from tests.material import NOW, Ca, make_key, make_request
 
 if TYPE_CHECKING:
     from agent.core.certificate import Certificate
+    from agent.core.credentials import Credentials
     from agent.core.generation import Draft
     from agent.core.identity import Request
     from agent.core.status import IdentityStatus
@@ -42,6 +46,11 @@ WANTED = Wanted(
     prove=(Listener(ADDRESS),),
     host="kafka1",
 )
+
+OF_BROKER = replace(
+    WANTED, files=(PemFiles(combined=KEYSTORE.name, truststore=TRUSTSTORE.name),), reload=(SPEC,), prove=()
+)
+"""The same identity, of a Kafka broker that the agent tells itself."""
 
 
 def public_key_of(key: PrivateKey) -> bytes:
@@ -198,7 +207,7 @@ class MemoryStore:
             anchor=draft.anchor,
             made_at=now,
             layout=self.layout,
-            files=tuple(FileRecord(name, f"{number}", edited=name in draft.carry) for name in WANTED.names),
+            files=tuple(FileRecord(name, f"{number}", edited=name in draft.carry) for name in self.world.wanted.names),
         )
         self.generations[number] = generation
         self.public[number] = generation.leaf.public_key
@@ -228,6 +237,15 @@ class MemoryStore:
         """Forget a generation."""
         assert number != self.current
         del self.generations[number]
+
+    async def credentials(self, number: int) -> Credentials:
+        """Show nobody a key: the broker in memory takes the agent's word."""
+        raise AssertionError(number)
+
+    async def opened(self, number: int, name: str) -> Opened:
+        """Open a store; nobody asks for it without a broker's edge."""
+        assert number in self.generations
+        return Opened(StoreFormat.PEM, len([name]))
 
     async def load(self) -> Record:
         """Return the notes."""
@@ -285,19 +303,25 @@ class World:
         self.store = MemoryStore(self)
         self.listener = MemoryListener(self)
         self.wanted = wanted
+        self.broker = MemoryBroker(self, wanted.broker or SPEC)
         self.keeper = self.restart()
 
     def restart(self, wanted: Wanted | None = None) -> Keeper:
         """Begin with a new process that knows only what was written."""
         self.wanted = wanted or self.wanted
+        broker = self.broker if self.wanted.broker else None
+        self.broker.spec, self.broker.facts = self.wanted.broker or SPEC, None
         edges = Edges(
             store=self.store,
             issuer=self.ca,
             trust=[self.ca],
             peer_trust=[self.ca],
-            reloaders=[self.listener] if self.wanted.reload else [],
+            reloaders=[
+                self.broker if isinstance(spec, KafkaBrokerReload) else self.listener for spec in self.wanted.reload
+            ],
             prober=self.listener,
             clock=lambda: self.now,
+            broker=broker,
         )
         self.keeper = Keeper(self.wanted, edges)
         return self.keeper

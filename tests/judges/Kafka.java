@@ -1,4 +1,5 @@
 import java.io.BufferedReader;
+import java.io.ByteArrayInputStream;
 import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
@@ -10,11 +11,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyStore;
 import java.security.cert.Certificate;
+import java.security.cert.CertificateFactory;
 import java.security.cert.X509Certificate;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
@@ -23,6 +26,8 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.PatternSyntaxException;
+import java.util.stream.Stream;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLParameters;
@@ -41,6 +46,7 @@ import org.apache.kafka.common.security.auth.SecurityProtocol;
 import org.apache.kafka.common.security.authenticator.CredentialCache;
 import org.apache.kafka.common.security.ssl.DefaultSslEngineFactory;
 import org.apache.kafka.common.security.ssl.SslFactory;
+import org.apache.kafka.common.security.ssl.SslPrincipalMapper;
 import org.apache.kafka.common.security.token.delegation.internals.DelegationTokenCache;
 import org.apache.kafka.common.utils.LogContext;
 import org.apache.kafka.common.utils.Time;
@@ -65,6 +71,10 @@ import org.springframework.core.io.FileSystemResource;
  * server FILE LISTENER PROTOCOL     the stores that a broker's listener takes in, and what it asks of clients
  * handshake CLIENT FILE LISTENER HOST   client and listener over TCP; the client asks for HOST
  * connect CLIENT HOST PORT          the client, with a server that is no Java
+ * names FILE                        what Java prints of subjects: a line for each certificate, its DER in hex
+ * principals FILE                   what a broker makes of names: a line for each set of rules, and the names behind
+ *                                   it, all in hex with tabs between them
+ * replaced FILE                     what is replaced in texts: a line with pattern, replacement and text, in hex too
  */
 public final class Kafka {
     private static final String JAAS =
@@ -104,6 +114,16 @@ public final class Kafka {
                 return handshake(client(words[1]), server(words[2], words[3], "SSL"), words[4]);
             case "connect":
                 return connect(client(words[1]), words[2], Integer.parseInt(words[3]));
+            case "names":
+                List<String> names = new ArrayList<>();
+                for (String line : Files.readAllLines(Path.of(words[1])))
+                    names.add(name(HexFormat.of().parseHex(line)));
+                return Map.of("names", names);
+            case "principals":
+                return Map.of("principals", texts(words[1]).map(Kafka::principals).toList());
+            case "replaced":
+                return Map.of("replaced",
+                    texts(words[1]).map(texts -> texts.get(2).replaceAll(texts.get(0), texts.get(1))).toList());
             default:
                 throw new IllegalArgumentException(words[0]);
         }
@@ -267,7 +287,37 @@ public final class Kafka {
         return String.join(" <- ", all);
     }
 
+    private static String name(byte[] der) throws Exception {
+        Certificate read = CertificateFactory.getInstance("X.509").generateCertificate(new ByteArrayInputStream(der));
+        return ((X509Certificate) read).getSubjectX500Principal().getName();
+    }
+
+    private static Stream<List<String>> texts(String file) throws Exception {
+        return Files.readAllLines(Path.of(file)).stream().map(line -> Arrays.stream(line.split("\t", -1))
+            .map(hex -> new String(HexFormat.of().parseHex(hex), StandardCharsets.UTF_8)).toList());
+    }
+
+    /** Why the broker does not start, or what it makes of each name: a principal, or the words of what it throws. */
+    private static Map<String, Object> principals(List<String> rulesAndNames) {
+        SslPrincipalMapper mapper;
+        try {
+            mapper = SslPrincipalMapper.fromRules(rulesAndNames.get(0));
+        } catch (IllegalArgumentException error) {
+            return Map.of("invalid", error.getMessage(), "pattern", error instanceof PatternSyntaxException);
+        }
+        List<Object> told = new ArrayList<>();
+        for (String name : rulesAndNames.subList(1, rulesAndNames.size()))
+            try {
+                told.add(Map.of("principal", mapper.getName(name)));
+            } catch (Exception error) {
+                told.add(Map.of("error", error.getMessage()));
+            }
+        return Map.of("mapped", told);
+    }
+
     private static String json(Object value) {
+        if (value instanceof Boolean)
+            return value.toString();
         if (value instanceof Map<?, ?> map) {
             List<String> pairs = new ArrayList<>();
             map.forEach((key, each) -> pairs.add(json(key) + ":" + json(each)));

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.configuration import CommandReload
+from agent.core.command import CommandReload
 from agent.core.generation import Cause, Generation
 from agent.errors import ReloadError
 from agent.reload import command

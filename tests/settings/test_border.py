@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.core.command import CommandReload
 from tests.settings.host import PASSWORD, TOKEN, Host, changed
 
 if TYPE_CHECKING:
@@ -76,14 +77,14 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     (f"{BROKER}.usages", ["broker"], f"{BROKER}.usages[0]", "write one of server, client"),
     (f"{BROKER}.usages", [], f"{BROKER}.usages", "write at least one"),
     (f"{BROKER}.files", [], f"{BROKER}.files", "write at least one"),
-    (f"{BROKER}.files.0", {"format": "bks"}, f"{BROKER}.files[0]", "write one of pem, pkcs12, jks"),
-    (f"{BROKER}.files.0", {"key": "tls.key"}, f"{BROKER}.files[0]", "has no `format`"),
+    (f"{BROKER}.files.0", {"format": "bks"}, f"{BROKER}.files[0].format", "write one of pem, pkcs12, jks"),
+    (f"{BROKER}.files.0", {"key": "tls.key"}, f"{BROKER}.files[0].format", "is missing"),
     (f"{BROKER}.files", ["tls.key"], f"{BROKER}.files[0]", "write keys below it"),
     (f"{BROKER}.key.reuse", "perhaps", f"{BROKER}.key.reuse", "write true or false"),
     ("issuers.local.type", "acme", "issuers.local.type", "write one of local_ca, aws_pca, vault"),
     ("issuers.local.type", ["vault"], "issuers.local.type", "write one of local_ca, aws_pca, vault"),
     ("issuers.local.type", ..., "issuers.local.type", "write one of local_ca, aws_pca, vault"),
-    ("issuers.vault.auth.method", "ldap", "issuers.vault.auth", "write one of token, approle"),
+    ("issuers.vault.auth.method", "ldap", "issuers.vault.auth.method", "write one of token, approle"),
     # passwords and tokens
     (f"{BROKER}.files.1.password_file", "absent", f"{BROKER}.files[1].password_file", "make the file"),
     (f"{BROKER}.files.1.password_file", "folder", f"{BROKER}.files[1].password_file", "directory"),
@@ -223,7 +224,14 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     (f"{BROKER}.reload", [{"type": "command", "argv": ["./plain"]}], f"{BROKER}.reload[0].argv[0]", "write its path"),
     (f"{BROKER}.reload", [{"type": "command", "argv": ["./folder"]}], f"{BROKER}.reload[0].argv[0]", "write its path"),
     (f"{BROKER}.reload", [{"type": "command", "argv": [""]}], f"{BROKER}.reload[0].argv[0]", "write its path"),
-    (f"{BROKER}.reload", [{"type": "signal", "argv": ["true"]}], f"{BROKER}.reload[0].type", "write one of command"),
+    (
+        f"{BROKER}.reload",
+        [{"type": "signal", "argv": ["true"]}],
+        f"{BROKER}.reload[0].type",
+        "'signal' is not known: write one of command, kafka_broker",
+    ),
+    (f"{BROKER}.reload", [{"argv": ["true"]}], f"{BROKER}.reload[0].type", "is missing"),
+    (f"{BROKER}.reload", ["true"], f"{BROKER}.reload[0]", "write keys below it"),
     # directories
     (f"{BROKER}.directory", "ca", f"{BROKER}.directory", "shares"),
     (f"{BROKER}.directory", "ca/../ca/.", f"{BROKER}.directory", "shares"),
@@ -367,7 +375,7 @@ def test_program_is_found_on_the_path_of_the_environment(host: Host) -> None:
     program.chmod(0o700)
     values = changed((f"{BROKER}.reload", [{"type": "command", "argv": ["tell-the-broker", "now"]}]))
     (reload,) = host.load(values, {"PATH": str(host.folder)}).identities["broker"].reload
-    assert reload.argv == ("tell-the-broker", "now")
+    assert reload == CommandReload(("tell-the-broker", "now"), host.folder)
     (told,) = host.mistakes(values, {"PATH": "/nonexistent"})
     assert told.key == f"{BROKER}.reload[0].argv[0]"
 

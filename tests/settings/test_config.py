@@ -28,7 +28,14 @@ def tree(tmp_path: Path) -> Path:
     """Return a copy of what the examples refer to, with the secret files that they name."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("quickstart/password", "vault/token", "msk-client/password", "msk-client/external-id"):
+    for name in (
+        "quickstart/password",
+        "vault/token",
+        "msk-client/password",
+        "msk-client/external-id",
+        "kafka-broker/role-id",
+        "kafka-broker/secret-id",
+    ):
         secret = tmp_path / "var" / name
         secret.parent.mkdir(parents=True, exist_ok=True)
         secret.write_text("made for this test\n")
@@ -40,7 +47,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "issuer"), [("quickstart", LocalCaSpec), ("vault", VaultSpec), ("msk-client", AwsPcaSpec)]
+    ("name", "issuer"),
+    [("quickstart", LocalCaSpec), ("vault", VaultSpec), ("msk-client", AwsPcaSpec), ("kafka-broker", VaultSpec)],
 )
 def test_example_loads_as_it_stands(tree: Path, name: str, issuer: type) -> None:
     """Two commands in the README lead here; all that it writes stays below `var`."""
@@ -67,8 +75,9 @@ def test_full_example_lacks_only_the_secrets_of_its_host(tree: Path) -> None:
 
 
 def test_there_are_examples() -> None:
-    """A newcomer's, Vault's, AWS Private CA's, and one with everything."""
-    assert [path.name for path in EXAMPLES] == ["cert-agent.yaml", "msk-client.yaml", "quickstart.yaml", "vault.yaml"]
+    """A newcomer's, Vault's, AWS Private CA's, a broker's that is told, and one with everything."""
+    names = ["cert-agent.yaml", "kafka-broker.yaml", "msk-client.yaml", "quickstart.yaml", "vault.yaml"]
+    assert [path.name for path in EXAMPLES] == names
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.core.command import CommandReload
 from agent.core.configuration import (
-    CommandReload,
     FileAnchors,
     IssuerAnchors,
     Listener,
@@ -27,6 +27,8 @@ from agent.core.issuer_spec import LocalCaSpec, TokenLogin, VaultSpec
 from agent.core.secret import Secret
 from agent.errors import ConfigurationError, Mistake
 from agent.settings import load
+from agent.settings.environment import merge
+from agent.settings.kafka_parts import ClusterPart, KafkaBrokerPart
 from agent.settings.model import Settings
 from tests.settings.host import Host, changed
 
@@ -246,7 +248,7 @@ def test_environment_sets_scalars_over_the_file(host: Host) -> None:
     ("variable", "value", "advice"),
     [
         ("CERT_AGENT__HTP__LISTEN", "x", "did you mean CERT_AGENT__HTTP__LISTEN?"),
-        ("CERT_AGENT__COLOUR", "x", "there are http, log, host, issuers, identities"),
+        ("CERT_AGENT__COLOUR", "x", "there are http, log, host, issuers, clusters, identities"),
         ("CERT_AGENT__", "x", "there are http"),
         ("CERT_AGENT__HTTP__LISSEN", "x", "did you mean `listen`?"),
         ("CERT_AGENT__HTTP__LISTEN", "localhost", "write host:port"),
@@ -265,6 +267,12 @@ def test_environment_sets_scalars_over_the_file(host: Host) -> None:
         (f"{KEY}ISSUER", "locl", "did you mean 'local'?"),
         (f"{KEY}SANS__IP", '["10.0.0.256"]', "write one as 192.0.2.1"),
         ("CERT_AGENT__ISSUERS__VAULT__AUTH__TOKEN_FILE", "absent", "make the file"),
+        ("CERT_AGENT__ISSUERS__VAULT__AUTH__METHOD", "ldap", "write one of token, approle"),
+        ("CERT_AGENT__CLUSTERS__PROD__TIMEOUT", "1s", "the file has no `clusters.prod`"),
+        (f"{KEY}FILES__1__ALIAS", "Kafka", "lower-case letters"),
+        (f"{KEY}FILES__2__ALIAS", "kafka", "the file has no `identities.broker.files.2`"),
+        (f"{KEY}FILES__X__ALIAS", "kafka", "the file has no `identities.broker.files.x`"),
+        (f"{KEY}RELOAD__0__TYPE", "command", "the file has no `identities.broker.reload.0`"),
     ],
 )
 def test_environment_that_is_wrong_is_named_by_its_variable(host: Host, variable: str, value: str, advice: str) -> None:
@@ -294,6 +302,31 @@ def test_environment_and_file_are_wrong_in_one_list(host: Host) -> None:
     """A wrong variable hides no mistake in the file."""
     told = host.mistakes(changed((f"{BROKER}.issuer", "x")), {"CERT_AGENT__COLOUR": "x", f"{KEY}LIFETIME": "x"})
     assert {mistake.key for mistake in told} == {"CERT_AGENT__COLOUR", f"{KEY}LIFETIME", f"{BROKER}.issuer"}
+
+
+def test_environment_sets_what_is_counted(host: Host) -> None:
+    """An element of a list has its number, from 0; the others stay, and a list may still be set whole."""
+    environment = {f"{KEY}FILES__1__ALIAS": "broker", f"{KEY}PROVE__00__WITHIN": "1m"}
+    values = changed((f"{BROKER}.prove", [{"address": "a:1"}, {"address": "b:1"}]))
+    wanted = host.load(values, environment).identities["broker"]
+    assert wanted.prove == (Listener("a:1", timedelta(minutes=1)), Listener("b:1"))
+    assert wanted.files[0] == PemFiles(certificate="tls.crt", key="tls.key", truststore="ca.crt")
+    assert isinstance(wanted.files[1], Pkcs12Files)
+    assert wanted.files[1].alias == "broker"
+    whole = {f"{KEY}PROVE": '[{"address": "c:1"}]'}
+    assert host.load(values, whole).identities["broker"].prove == (Listener("c:1"),)
+
+
+def test_merge_joins_mappings_and_replaces_all_else() -> None:
+    """What stands above wins, key by key, and a list is one value unless its elements are counted."""
+    below: dict[str, Any] = {"a": {"x": 1, "y": [1, 2]}, "b": 1, "c": {"z": 1}}
+    above = {"a": {"y": [3]}, "b": {"w": 1}, "c": 5, "d": 6}
+    assert merge(below, above) == {"a": {"x": 1, "y": [3]}, "b": {"w": 1}, "c": 5, "d": 6}
+    assert below == {"a": {"x": 1, "y": [1, 2]}, "b": 1, "c": {"z": 1}}
+    assert merge({"A-b": {"x": 1}}, {"a_b": {"y": 2}}) == {"A-b": {"x": 1, "y": 2}}
+    assert merge({"a": [{"x": 1}, 2]}, {"a": {"0": {"y": 2}}}) == {"a": [{"x": 1, "y": 2}, 2]}
+    for other in ({}, {"2": 1}, {"0": 1, "x": 1}, {"-1": 1}, {"\u0661": 1}):
+        assert merge({"a": [1, 2]}, {"a": other}) == {"a": other}
 
 
 # --- whatever is written --------------------------------------------------------------------
@@ -327,6 +360,11 @@ SCALARS = st.one_of(
             "pem",
             "pkcs12",
             "command",
+            "kafka_broker",
+            "prod",
+            "sasl_ssl",
+            "RULE:(",
+            "keystore.p12",
             "tls.key",
             "30d",
             "1s",
@@ -370,6 +408,15 @@ TREES = st.recursive(
                 + [f"{BROKER}.{key}" for key in ("key", "renew_at", "renew_before", "trust", "reload", "prove")]
                 + ["http", "log", "host", "issuers", "identities", BROKER, "issuers.vault", "issuers.local"]
                 + [f"issuers.vault.{key}" for key in ("addresses", "auth", "role", "mount", "ca_file", "timeout")]
+                + [
+                    "clusters",
+                    "clusters.prod",
+                    f"{BROKER}.principal",
+                    f"{BROKER}.reload.0",
+                    f"{BROKER}.reload.0.listeners",
+                ]
+                + [f"clusters.prod.{key}" for key in ClusterPart.model_fields]
+                + [f"{BROKER}.reload.0.{key}" for key in KafkaBrokerPart.model_fields]
             ),
             TREES,
         ),
@@ -384,7 +431,8 @@ def test_load_raises_nothing_but_its_own_error(
     host: Host, changes: list[tuple[str, Any]], environment: dict[str, str]
 ) -> None:
     """Whatever YAML can say, an operator reads a list of mistakes and no traceback."""
-    values = changed()
+    reload = {"type": "kafka_broker", "cluster": "prod", "listeners": {"MTLS": {"keystore": "keystore.p12"}}}
+    values = changed(("clusters.prod", {"bootstrap": ["a:1"]}), (f"{BROKER}.reload", [reload]))
     for change in changes:
         with contextlib.suppress(TypeError, KeyError, IndexError, AttributeError, ValueError):
             _put(values, *change)

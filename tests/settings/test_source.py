@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import ConfigurationError
 from agent.settings import load
-from agent.settings.source import LARGEST, MOST_NODES, merge, read_yaml
+from agent.settings.source import LARGEST, MOST_NODES, read_yaml
 from tests.settings.host import PASSWORD, Host
 
 if TYPE_CHECKING:
@@ -104,11 +104,3 @@ def test_names_that_only_yaml_1_1_takes_for_truth_values_are_told(host: Host) ->
     (mistake,) = host.mistakes(text)
     assert mistake.key == "identities.False"
     assert "write letters" in mistake.what
-
-
-def test_merge_joins_mappings_and_replaces_all_else() -> None:
-    """What stands above wins, key by key, and a list is one value."""
-    below = {"a": {"x": 1, "y": [1, 2]}, "b": 1, "c": {"z": 1}}
-    above = {"a": {"y": [3]}, "b": {"w": 1}, "c": 5, "d": 6}
-    assert merge(below, above) == {"a": {"x": 1, "y": [3]}, "b": {"w": 1}, "c": 5, "d": 6}
-    assert below == {"a": {"x": 1, "y": [1, 2]}, "b": 1, "c": {"z": 1}}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.core.generation import Cause, FileRecord, Generation, Issued, Pending
 from agent.core.record import Failure, Lane, Record, Tries
+from agent.core.restart import RestartDue
 from agent.errors import MaterialError
 from agent.stores import journal, manifest
 from tests.material import NOW, make_key, make_request
@@ -22,6 +25,13 @@ NUMBERS = st.none() | st.integers(1, 10**6)
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 FAILURES = st.builds(Failure, st.text(), st.text(), INSTANTS, st.booleans())
 TRIES = st.builds(Tries, st.integers(0, 1000), st.none() | INSTANTS, st.none() | FAILURES)
+DUES = st.recursive(
+    st.builds(RestartDue, st.integers(1, 10**6), INSTANTS, INSTANTS, st.text(), st.booleans()),
+    lambda inner: st.builds(
+        RestartDue, st.integers(1, 10**6), INSTANTS, INSTANTS, st.text(), st.booleans(), st.none() | inner
+    ),
+    max_leaves=3,
+)
 RECORDS = st.builds(
     Record,
     reloaded=NUMBERS,
@@ -33,6 +43,8 @@ RECORDS = st.builds(
     publishing=TRIES,
     settling=TRIES,
     switching=TRIES,
+    restart=st.none() | DUES,
+    restarted=NUMBERS,
 )
 NAMES = st.text(min_size=1, max_size=20).filter(lambda name: "/" not in name and name not in (".", ".."))
 GENERATIONS = st.builds(
@@ -117,12 +129,66 @@ def test_a_moment_without_a_zone_is_no_moment() -> None:
         journal.decode(content)
 
 
+def test_a_restart_that_is_due_is_read_back() -> None:
+    """What only a restart mends, and for which generation the command has run, outlive the process."""
+    earlier = RestartDue(1, NOW, NOW, "the Raft client")
+    record = Record(restart=RestartDue(2, NOW, NOW, "its password", whole=True, before=earlier), restarted=2)
+    assert journal.decode(journal.encode(record)) == record
+
+
+def test_notes_of_an_agent_that_knew_of_no_restart_are_read() -> None:
+    """Those of an earlier version have nothing of it, and neither has what they tell."""
+    values = json.loads(journal.encode(Record(reloaded=3, settled=3)))
+    del values["restart"], values["restarted"]
+    assert journal.decode(json.dumps(values).encode()) == Record(reloaded=3, settled=3)
+    due = json.loads(journal.encode(Record(restart=RestartDue(2, NOW, NOW, "x"))))
+    del due["restart"]["before"]
+    assert journal.decode(json.dumps(due).encode()) == Record(restart=RestartDue(2, NOW, NOW, "x"))
+
+
+@given(st.sampled_from(["restart", "restarted"]), JSON)
+def test_garbage_in_place_of_a_restart_is_told(name: str, value: object) -> None:
+    """It is read or told, never crashed on."""
+    values = json.loads(journal.encode(Record(restart=RestartDue(2, NOW, NOW, "x"))))
+    values[name] = value
+    with contextlib.suppress(MaterialError):
+        record = journal.decode(json.dumps(values).encode())
+        assert record.restart is None or isinstance(record.restart, RestartDue)
+
+
 def test_notes_of_a_later_agent_are_read_as_far_as_they_are_known() -> None:
     """What a later version added is passed over."""
     values = json.loads(journal.encode(Record(settled=3)))
     values["later"] = {"thing": 1}
     values["lanes"]["later lane"] = {}
     assert journal.decode(json.dumps(values).encode()) == Record(settled=3)
+
+
+DUE = RestartDue(3, NOW, NOW, "the Raft client keeps its stores", before=RestartDue(2, NOW, NOW, "x"))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"restart": "soon"},
+        {"restart": [1]},
+        {"restart": {"generation": None}},
+        {"restart": {"generation": "x"}},
+        {"restart": {"since": "2026-11-24T12:00:00"}},
+        {"restart": {"by": 7}},
+        {"restart": {"before": {"generation": 1}}},
+        {"restart": {"before": "the first"}},
+        {"restarted": "x"},
+        {"restarted": [1]},
+    ],
+)
+def test_a_restart_that_cannot_be_read_is_told(broken: dict[str, Any]) -> None:
+    """The notes are set aside as any others that are broken; nothing is guessed."""
+    values = json.loads(journal.encode(Record(restart=DUE, restarted=3)))
+    for name, value in broken.items():
+        values[name] = values[name] | value if isinstance(value, dict) else value
+    with pytest.raises(MaterialError, match="notes cannot be read"):
+        journal.decode(json.dumps(values).encode())
 
 
 def test_nothing_of_a_pending_key_is_quoted() -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from agent.core.evidence import Verdict
 from agent.core.issuer_status import IssuerStatus
 from agent.core.record import Failure, Tries
-from agent.core.status import AgentStatus, Counts, FileStatus, Health, IdentityStatus, ListenerStatus
+from agent.core.restart import RestartDue
+from agent.core.status import (
+    AgentStatus,
+    BrokerStatus,
+    Counts,
+    FileStatus,
+    Health,
+    IdentityStatus,
+    ListenerStatus,
+)
 from tests.material import NOW, Ca, make_key, make_request
 
 if TYPE_CHECKING:
@@ -46,7 +55,12 @@ def make_identity(name: str = "broker", **changes: Any) -> IdentityStatus:
         ),
         anchors=(ca.certificate,),
         tries={"issuing": Tries(3, NOW + timedelta(minutes=4), Failure("the CA is away", "start it", NOW))},
-        counts=Counts(renewals={"issued": 2}, rollbacks={"refuted": 1}),
+        counts=Counts(renewals={"issued": 2}, rollbacks={"refuted": 1}, refusals={"Kafka's SANs": 1}),
+        principal="kafka1",
+        restart=RestartDue(42, NOW, NOW + timedelta(days=5), "the Raft client lags"),
+        broker=BrokerStatus(
+            "prod", "broker", 1, "accepted", remarks=("a shadow", "a name"), took=timedelta(seconds=0.75)
+        ),
     )
     return replace(identity, **changes)
 

@@ -81,6 +81,13 @@ def test_metrics_have_no_series_for_what_is_not_known() -> None:
         ("publications_total", {"cause": "leaf"}, 0),
         ("reloads_total", {"result": "failed"}, 0),
         ("proofs_total", {"result": "unknown"}, 0),
+        ("preflights_total", {"result": "refused"}, 0),
+        ("refusals_total", {"check": "Kafka's SANs"}, 1),
+        ("refusals_total", {"check": "principal"}, 0),
+        ("restarts_total", {"result": "failed"}, 0),
+        ("restart_due_timestamp_seconds", {}, (NOW + timedelta(days=5)).timestamp()),
+        ("switch_to_proof_seconds", {}, 0.75),
+        ("broker_remarks", {}, 2),
     ],
 )
 def test_metrics_of_an_identity(name: str, labels: dict[str, str], wanted: float) -> None:

@@ -48,6 +48,21 @@ def test_document_tells_of_an_identity() -> None:
         },
     }
     assert told["counts"]["renewals"] == {"issued": 2}
+    assert told["principal"] == "kafka1"
+    assert told["restart"] == {
+        "by": "2026-11-29T12:00:00Z",
+        "since": "2026-11-24T12:00:00Z",
+        "why": "the Raft client lags",
+    }
+    assert told["broker"] == {
+        "cluster": "prod",
+        "role": "broker",
+        "node_id": 1,
+        "opinion": "accepted",
+        "unknown": "",
+        "remarks": ["a shadow", "a name"],
+        "switch_to_proof_seconds": 0.75,
+    }
 
 
 def test_document_of_what_is_not_known_has_nulls() -> None:
