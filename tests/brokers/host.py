@@ -99,6 +99,13 @@ class BrokerHost:
         password = None if self.kind == "PEM" else self.password
         return stores(self.kind, self.directory / "keystore", self.directory / "truststore", password)
 
+    def as_lines(self, kind: str) -> dict[str, str]:
+        """Return the lines of all listeners for the same paths in another kind, and take those of passwords out."""
+        lines = stores(kind, self.directory / "keystore", self.directory / "truststore")
+        for key in [key for key in self.node.properties if key.endswith("store.password")]:
+            del self.node.properties[key]
+        return {f"listener.name.{name.lower()}.{key}": value for name in LISTENERS for key, value in lines.items()}
+
     def identity(self, **changes: Any) -> dict[str, Any]:
         """Return the settings of the broker's identity."""
         return {

@@ -12,7 +12,7 @@ import pytest
 from agent.core.evidence import Verdict
 from agent.errors import AgentError
 from agent.reload.kafka_broker import KafkaBroker
-from tests.brokers.host import PATIENCE, BrokerHost, broker_host
+from tests.brokers.host import FILES, PATIENCE, BrokerHost, broker_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,3 +254,28 @@ async def test_controller_alone_is_due_a_restart_and_settled_by_it(tmp_path: Pat
         status = await host.settled(keeper)
         assert status.generation == 2
         assert status.restart is None
+
+
+async def test_another_type_waits_for_a_person_while_nobody_has_validated_it(host: BrokerHost) -> None:
+    """A broker that hangs says nothing, and would not start with PEM where its server.properties say PKCS12."""
+    host.settings["clusters"]["test"]["timeout"] = "2s"
+    keeper = await host.up()
+    host.settings["identities"]["broker"]["files"] = FILES["PEM"]
+    host.settings["identities"]["broker"]["reload"] = [host.reload(within="5s")]
+    keeper = host.keeper()
+    host.node.pause()
+    await keeper.turn()
+    status = host.status(keeper)
+    assert status.generation == 1
+    assert any("another password or type" in finding for finding in status.findings)
+    assert status.restart is not None
+    host.node.resume()
+    await asyncio.to_thread(host.node.stop)
+    # The way of docs/kafka-brokers.md: stop it, change both, have the agent switch, start it.
+    host.node.properties |= host.as_lines("PEM")
+    with pytest.raises(AgentError, match="not shown to be in use"):
+        await keeper.renew()
+    assert host.current > 1
+    await asyncio.to_thread(host.node.start)
+    status = await host.settled(keeper)
+    assert status.restart is None

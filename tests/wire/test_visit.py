@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from agent.core.evidence import Served
     from tests.wire.listeners import Call
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=20)
 SHORTLY = timedelta(milliseconds=900)
 BOTH = pytest.mark.parametrize("version", [TLS12, TLS13])

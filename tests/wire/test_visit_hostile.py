@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from agent.core.evidence import Served
     from tests.wire.listeners import Call, Way
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=20)
 SHORTLY = timedelta(milliseconds=600)
 BOTH = pytest.mark.parametrize("version", [TLS12, TLS13])
