@@ -60,15 +60,7 @@ def _mappings(wanted: Wanted, facts: BrokerFacts | None) -> Iterator[tuple[str, 
         for listener in facts.listeners:
             if listener.protocol.is_tls:
                 whose = f"listener {listener.name}: "
-                yield whose, _read(listener.principal_rules), listener.principal_builder
-
-
-def _read(rules: str) -> Rules | None:
-    """Return rules that a broker runs with; None for those that are read otherwise here than there."""
-    try:
-        return Rules.parse(rules)
-    except InvalidRulesError:
-        return None
+                yield whose, _rules(listener.principal_rules), listener.principal_builder
 
 
 LONGEST_RULES = 4000

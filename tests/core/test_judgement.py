@@ -22,6 +22,7 @@ def found(*remedies: Remedy) -> Judgement:
         # Our own replay may refuse although the broker cannot be asked.
         (Judgement(found(Remedy.TRUST).findings, unknown="down"), Opinion.REFUSED),
         (Judgement(restart="it takes nothing"), Opinion.ACCEPTED),
+        (Judgement(unknown="down", asked=False), Opinion.NOT_ASKED),
     ],
 )
 def test_the_opinion_in_a_word(judgement: Judgement, opinion: Opinion) -> None:

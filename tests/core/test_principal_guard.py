@@ -45,6 +45,7 @@ CN, OU = replace(TLS, principal_rules=BY_CN), replace(TLS, name="OTHERS", princi
 PLAIN = ListenerFacts("PLAIN", SecurityProtocol.PLAINTEXT, principal_rules=BY_OU)
 CUSTOM = replace(TLS, principal_builder="org.example.Builder")
 STRANGE = replace(TLS, principal_rules="RULE:")
+ENDLESS = replace(TLS, principal_rules=",".join([BY_OU] * 1000))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,7 @@ STRANGE = replace(TLS, principal_rules="RULE:")
         (OF_BROKER, None, BEFORE, MOVED, ("by rules that are not known",)),
         (OF_BROKER, facts(CUSTOM), BEFORE, MOVED, ("org.example.Builder",)),
         (OF_BROKER, facts(STRANGE), BEFORE, MOVED, ("by rules that are not known",)),
+        (OF_BROKER, facts(ENDLESS), BEFORE, MOVED, ("by rules that are not known",)),
         # Nobody's ACLs are known to hang on it, or the operator has said so.
         (WANTED, None, BEFORE, MOVED, ()),
         (of(BY_OU, may_change=True), None, BEFORE, MOVED, ()),
