@@ -31,10 +31,11 @@ class Encryption(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A store that opens: its format, and how many entries it has as Kafka counts them."""
+    """A store that opens: its format, its entries as Kafka counts them, and whether a key in PEM is encrypted."""
 
     format: StoreFormat
     entries: int
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

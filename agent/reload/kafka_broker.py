@@ -228,7 +228,8 @@ class KafkaBroker:
                     return True
                 after = await opened(candidate.number, store.name)
                 # Java opens PKCS12 as JKS and JKS as PKCS12; PEM is another matter.
-                if StoreFormat.PEM in {before.format, after.format} and before.format is not after.format:
+                is_pem = [one.format is StoreFormat.PEM for one in (before, after)]
+                if is_pem[0] != is_pem[1] or before.encrypted != after.encrypted:
                     return True
         return False
 

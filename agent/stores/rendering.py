@@ -136,7 +136,8 @@ def opened(files: Sequence[Files], name: str, content: bytes) -> Opened:
     if any(entry.locked for entry in found.entries):
         raise MaterialError(f"{name} has a key of another password")
     # Kafka makes one entry of what a PEM file holds.
-    return Opened(found.format, 1 if found.format is StoreFormat.PEM else len(found.entries))
+    is_pem = found.format is StoreFormat.PEM
+    return Opened(found.format, 1 if is_pem else len(found.entries), is_pem and b"ENCRYPTED PRIVATE KEY" in content)
 
 
 def read_key(files: Sequence[Files], contents: Mapping[str, bytes], *, public_key: bytes) -> PrivateKey | None:
