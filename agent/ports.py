@@ -165,6 +165,25 @@ class Prober(Protocol):
         """
 
 
+class Visitor(Protocol):
+    """Looks closely at what a broker's listener serves and takes."""
+
+    async def visit(  # noqa: PLR0913 - what is looked at, for what, how often, how long, and what is shown
+        self,
+        listener: str,
+        address: str,
+        *,
+        proven: Callable[[Served], bool],
+        times: int,
+        within: timedelta,
+        shown: Credentials | None,
+    ) -> Served:
+        """Handshake until it is proven so often in a row or the time is over; nothing is raised for one that is down.
+
+        `shown` is the certificate that is offered to it.
+        """
+
+
 class Notifier(Protocol):
     """Tells the service manager how the agent is."""
 

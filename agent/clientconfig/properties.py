@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.clientconfig import java_stores
 from agent.clientconfig.wording import DO_NOT_EDIT, LEFT_TO_CLIENT, comments, head, protocol
+from agent.core.kafka_spec import listener_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def client(wanted: ReaderConfiguration, directory: PurePath, passwords: Password
 
 def server(wanted: ReaderConfiguration, directory: PurePath, passwords: Passwords) -> str:
     """Return the lines of `server.properties` that a listener needs; they are static, and stay over renewals."""
-    prefix = f"listener.name.{wanted.listener.lower()}." if wanted.listener else ""
+    prefix = listener_prefix(wanted.listener) if wanted.listener else ""
     lines = comments(
         DO_NOT_EDIT,
         "",

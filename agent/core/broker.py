@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.files import ClientAuth
-from agent.core.kafka_spec import SecurityProtocol
+from agent.core.kafka_spec import SecurityProtocol, listener_prefix
+from agent.core.principal import OWN_BUILDER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from agent.core.certificate import Sans
     from agent.core.kafka_spec import KafkaBrokerReload
 
-DEFAULT_PRINCIPAL_BUILDER = "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"
 DEFAULT_ENGINE_FACTORY = "org.apache.kafka.common.security.ssl.DefaultSslEngineFactory"
 NETWORK_THREADS = 3
 """Kafka's default for `num.network.threads`."""
@@ -81,6 +81,11 @@ class ListenerFacts:
     principal_builder: str = ""
     engine_factory: str = ""
 
+    @property
+    def asks(self) -> bool:
+        """Whether it asks for client certificates, be they required or not."""
+        return self.asks_clients is not ClientAuth.NONE
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerFacts:
@@ -100,6 +105,10 @@ class BrokerFacts:
     def listener(self, name: str) -> ListenerFacts | None:
         """Return the listener of that name, in any case of letters; None where there is none."""
         return next((one for one in self.listeners if one.name.lower() == name.lower()), None)
+
+    def is_inter_broker(self, name: str) -> bool:
+        """Return whether brokers meet at the listener of that name, in any case of letters."""
+        return self.inter_broker.lower() == name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,7 @@ def _listener(
     advertised: str | None,
     bound: str | None,
 ) -> ListenerFacts:
-    prefix = _prefix(name)
+    prefix = listener_prefix(name)
     # A listener with SASL asks for certificates only where its own key says so.
     client_auth = values if protocol is SecurityProtocol.SSL else {}
     asks = _text(values, prefix + "ssl.client.auth") or _text(client_auth, "ssl.client.auth", "none")
@@ -165,9 +174,7 @@ def _listener(
         keystore=effective(values, prefix, "ssl.keystore.location"),
         truststore=effective(values, prefix, "ssl.truststore.location"),
         principal_rules=_effective_text(values, prefix, "ssl.principal.mapping.rules") or "DEFAULT",
-        principal_builder=_other_than(
-            DEFAULT_PRINCIPAL_BUILDER, _effective_text(values, prefix, "principal.builder.class")
-        ),
+        principal_builder=_other_than(OWN_BUILDER, _effective_text(values, prefix, "principal.builder.class")),
         engine_factory=_other_than(DEFAULT_ENGINE_FACTORY, _effective_text(values, prefix, "ssl.engine.factory.class")),
     )
 
@@ -181,10 +188,6 @@ def effective(values: Mapping[str, ConfigValue], prefix: str, key: str) -> Confi
     if own is None:
         return common
     return replace(own, static=common.static) if own.static is None and common is not None else own
-
-
-def _prefix(name: str) -> str:
-    return f"listener.name.{name.lower()}."
 
 
 def _text(values: Mapping[str, ConfigValue], key: str, default: str = "") -> str:

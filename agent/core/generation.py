@@ -75,6 +75,10 @@ class Generation:
         """The certificate of the identity itself."""
         return self.chain[0]
 
+    def is_edited(self, name: str) -> bool:
+        """Return whether a person has edited the truststore of that name, which then holds a list of its own."""
+        return any(file.name == name and file.edited for file in self.files)
+
 
 class Damage(StrEnum):
     """What is wrong with a file of the current generation."""

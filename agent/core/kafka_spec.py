@@ -92,6 +92,11 @@ class StoreFile:
         return self.path.parent / folder / self.name
 
 
+def listener_prefix(name: str) -> str:
+    """Return what the keys of a listener begin with in a broker's configuration."""
+    return f"listener.name.{name.lower()}."
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerListener:
     """A TLS listener of the broker and the stores of the identity that it reads, either None where it is another's.
@@ -108,7 +113,7 @@ class BrokerListener:
     @property
     def config_prefix(self) -> str:
         """What its keys begin with in the broker's configuration."""
-        return f"listener.name.{self.name.lower()}."
+        return listener_prefix(self.name)
 
 
 @dataclass(frozen=True, slots=True)

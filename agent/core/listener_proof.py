@@ -23,19 +23,20 @@ def verdict(
     `before` is the generation before, whose anchors it may still have loaded. `asks` says whether the
     listener asks for client certificates (`ssl.client.auth`), None where nobody knows.
     """
-    if served.fingerprint is None:
-        return Verdict.UNKNOWN, served.trouble
-    if listener.keystore is not None and served.fingerprint != current.leaf.fingerprint:
-        what = f"it serves {served.fingerprint[:16]}, not {current.leaf.fingerprint[:16]}"
-        return Verdict.REFUTED, what
-    if listener.truststore is None or _is_edited(listener.truststore.name, current):
+    of_leaf = leaf_verdict(served, current.leaf.fingerprint)
+    if of_leaf[0] is Verdict.UNKNOWN or (of_leaf[0] is Verdict.REFUTED and listener.keystore is not None):
+        return of_leaf
+    if listener.truststore is None or current.is_edited(listener.truststore.name):
         return Verdict.PROVEN, ""
     return _anchors(served, current, before, asks=asks)
 
 
-def _is_edited(name: str, current: Generation) -> bool:
-    """Whether a person has edited the truststore: what it holds is then another list than ours."""
-    return any(file.name == name and file.edited for file in current.files)
+def leaf_verdict(served: Served, wanted: str) -> tuple[Verdict, str]:
+    """Return whether the leaf with the fingerprint `wanted` was served, and why not where it was not."""
+    verdict = served.verdict(wanted)
+    if verdict is Verdict.REFUTED:
+        return verdict, f"it serves {(served.fingerprint or '')[:16]}, not {wanted[:16]}"
+    return verdict, served.trouble if verdict is Verdict.UNKNOWN else ""
 
 
 def _anchors(

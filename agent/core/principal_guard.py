@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+
 from agent.core.distinguished_name import java_name, java_releases_disagree
-from agent.core.principal import Effect, InvalidRulesError, Rules, principal_change
 from agent.core.proof import Finding, Remedy
 from agent.core.reload_rules import PRINCIPAL
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from agent.core.broker import BrokerFacts
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
+    from agent.core.principal import Rules
 
 
 def guard(
@@ -28,9 +30,11 @@ def guard(
     """
     if before is None or wanted.principal.may_change:
         return ()
+    from agent.core.principal import Effect, principal_change
+
     findings = []
-    for whose, rules, builder in _mappings(wanted, facts):
-        change = principal_change(rules, builder, before, after)
+    for whose, text, builder in _mappings(wanted, facts):
+        change = principal_change(_rules(text), builder, before, after)
         if change.effect is not Effect.SAME:
             findings.append(Finding(PRINCIPAL, f"{whose}{change.what}", Remedy.PRINCIPAL))
     return tuple(dict.fromkeys(findings))
@@ -38,20 +42,18 @@ def guard(
 
 def principal_of(wanted: Wanted, facts: BrokerFacts | None, leaf: Certificate) -> str | None:
     """Return what Kafka makes of a leaf's subject; None where no rules are known, or listeners or Java differ on it."""
-    if java_releases_disagree(leaf.subject):
-        return None
-    name = java_name(leaf.subject)
+    # Each status asks for it: nothing is read where there are no rules, and what was told of a name once stays.
     found = {
-        rules.principal(name).principal if rules is not None and not builder else None
-        for _, rules, builder in _mappings(wanted, facts)
+        None if text is None or builder else _principal(text, leaf.subject.public_bytes())
+        for _, text, builder in _mappings(wanted, facts)
     }
     return found.pop() if len(found) == 1 else None
 
 
-def _mappings(wanted: Wanted, facts: BrokerFacts | None) -> Iterator[tuple[str, Rules | None, str]]:
+def _mappings(wanted: Wanted, facts: BrokerFacts | None) -> Iterator[tuple[str, str | None, str]]:
     """Yield whose rules there are, the rules (None: not known), and a principal builder that heeds none."""
     if wanted.principal.rules is not None:
-        yield "", _rules(wanted.principal.rules), ""
+        yield "", wanted.principal.rules, ""
     elif wanted.broker is None:
         return
     elif facts is None:
@@ -59,8 +61,7 @@ def _mappings(wanted: Wanted, facts: BrokerFacts | None) -> Iterator[tuple[str, 
     else:
         for listener in facts.listeners:
             if listener.protocol.is_tls:
-                whose = f"listener {listener.name}: "
-                yield whose, _rules(listener.principal_rules), listener.principal_builder
+                yield f"listener {listener.name}: ", listener.principal_rules, listener.principal_builder
 
 
 LONGEST_RULES = 4000
@@ -68,11 +69,22 @@ LONGEST_RULES = 4000
 
 
 @lru_cache(maxsize=64)
-def _rules(text: str) -> Rules | None:
-    """Return rules as Kafka reads them, once for each text: each status asks for them."""
-    if len(text) > LONGEST_RULES:
+def _rules(text: str | None) -> Rules | None:
+    """Return rules as Kafka reads them, None where nobody here knows how it does."""
+    from agent.core.principal import InvalidRulesError, Rules
+
+    if text is None or len(text) > LONGEST_RULES:
         return None
     try:
         return Rules.parse(text)
     except InvalidRulesError:
         return None  # a broker runs with them all the same: it is not known how it reads them
+
+
+@lru_cache(maxsize=1024)
+def _principal(text: str, subject: bytes) -> str | None:
+    """Return what rules make of a subject in DER."""
+    name, rules = x509.Name.from_bytes(subject), _rules(text)
+    if rules is None or java_releases_disagree(name):
+        return None
+    return rules.principal(java_name(name)).principal

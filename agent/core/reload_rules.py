@@ -55,9 +55,7 @@ class Stores:
 def stores_of(generation: Generation, listener: BrokerListener) -> Stores:
     """Return what a listener reads of a generation; a truststore that a person has edited holds a list of its own."""
     truststore = listener.truststore
-    is_ours = truststore is not None and not any(
-        file.edited for file in generation.files if file.name == truststore.name
-    )
+    is_ours = truststore is not None and not generation.is_edited(truststore.name)
     return Stores(generation.chain, generation.anchors if is_ours else None)
 
 
@@ -80,7 +78,7 @@ def rules_of(listener: str, facts: BrokerFacts | None) -> Rules:
     """Return the rules of a listener; those of a broker that nobody has asked yet are Kafka's defaults."""
     if facts is None:
         return Rules(listener)
-    return Rules(listener, facts.allow_dn_changes, facts.allow_san_changes, facts.inter_broker.upper() == listener)
+    return Rules(listener, facts.allow_dn_changes, facts.allow_san_changes, facts.is_inter_broker(listener))
 
 
 def refusals(rules: Rules, loaded: Stores, new: Stores, now: datetime) -> tuple[Finding, ...]:
@@ -116,7 +114,7 @@ def no_start(
     """
     found = []
     for listener in broker.listeners:
-        is_met = facts is None or facts.inter_broker.upper() == listener.name
+        is_met = facts is None or facts.is_inter_broker(listener.name)
         why = _no_start(stores_of(new, listener), now) if is_met and listener.keystore is not None else None
         if why is None or (facts is None and (current is None or _no_start(stores_of(current, listener), now))):
             continue

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from agent.core import listener_proof
 from agent.core.chain import NoPath, find_path
 from agent.core.evidence import Verdict
-from agent.core.files import ClientAuth
 from agent.core.generation import Cause, Damage
 from agent.core.identity import request_of
 from agent.core.kafka_spec import NodeRole
@@ -145,27 +144,23 @@ class Situation:
     def verdicts(self) -> Mapping[str, tuple[Verdict, str]]:
         """What the last look at each listener came to, and why it is not proven; those that were looked at alone."""
         served, broker = self.observed.served, self.wanted.broker
+        wanted = self.current.leaf.fingerprint if self.current else ""
         found = {
-            one.address: self._of_address(served[one.address]) for one in self.wanted.prove if one.address in served
+            one.address: listener_proof.leaf_verdict(served[one.address], wanted)
+            for one in self.wanted.prove
+            if one.address in served
         }
         for listener in broker.listeners if broker else ():
             if listener.name in served:
                 found[listener.name] = self._of_listener(listener, served[listener.name])
         return found
 
-    def _of_address(self, served: Served) -> tuple[Verdict, str]:
-        wanted = self.current.leaf.fingerprint if self.current else ""
-        verdict = served.verdict(wanted)
-        if verdict is Verdict.REFUTED:
-            return verdict, f"it serves {(served.fingerprint or '')[:16]}, not {wanted[:16]}"
-        return verdict, served.trouble if verdict is Verdict.UNKNOWN else ""
-
     def _of_listener(self, listener: BrokerListener, served: Served) -> tuple[Verdict, str]:
         if self.current is None:
             return Verdict.UNKNOWN, "there is nothing that it could serve"
         facts = self.observed.facts
         known = facts.listener(listener.name) if facts else None
-        asks = None if known is None else known.asks_clients is not ClientAuth.NONE
+        asks = known.asks if known else None
         return listener_proof.verdict(served, listener, self.current, self.generation_before, asks=asks)
 
     @cached_property

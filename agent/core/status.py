@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,11 +77,6 @@ class Counts:
     `reloads`, `restarts` and `proofs` by result, `rollbacks` by reason, `revocations` by result,
     `issuer_errors` by their sort.
     """
-
-    NAMES: ClassVar[tuple[str, ...]] = (
-        "renewals", "publications", "preflights", "refusals", "reloads", "restarts", "proofs", "rollbacks",
-        "revocations", "issuer_errors",
-    )  # fmt: skip
 
     renewals: Mapping[str, int] = field(default_factory=dict)
     publications: Mapping[str, int] = field(default_factory=dict)

@@ -186,9 +186,7 @@ class Keeper:
                 f"{self.wanted.name}: a listener does not serve the new leaf, and it was rolled back from",
                 advice="see why the listener does not read the new files; it is tried again by itself",
             )
-        current = self._last[0].disk.current if self._last else None
-        is_told = bool(self.wanted.reload or self.wanted.proven_at)
-        if is_told and (current is None or record.settled != current.number):
+        if not self.status(self._edges.clock()).settled:
             failure = record.settling.failure
             raise AgentError(
                 f"{self.wanted.name} is renewed on disk, and not shown to be in use: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from agent.core.record import Failure, Lane, Record
@@ -29,7 +30,7 @@ class Ledger:
         self._log = log
         self._record: Record | None = None
         self._unsaved = False
-        self._counters: dict[str, Counter[str]] = {what: Counter() for what in Counts.NAMES}
+        self._counters: dict[str, Counter[str]] = {one.name: Counter() for one in fields(Counts)}
 
     async def open(self) -> None:
         """Read the notes of an earlier life, once."""

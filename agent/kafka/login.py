@@ -9,6 +9,7 @@ from agent.core.identity import ANY_EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE, Usag
 from agent.core.kafka_spec import SecurityProtocol
 from agent.errors import MaterialError
 from agent.keystores import pem, private_key
+from agent.net.bounded import read_at_most
 from agent.net.secret import read_secret
 
 if TYPE_CHECKING:
@@ -152,13 +153,6 @@ def _certificates(path: Path, content: bytes) -> tuple[Certificate, ...]:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise MaterialError(
-            f"cannot read {path}: {error.strerror or error}", advice="make it readable by the agent's user"
-        ) from error
-    if len(content) > LARGEST_FILE:
-        raise MaterialError(f"{path} is larger than {LARGEST_FILE} bytes", advice="name the right file")
-    return content
+    return read_at_most(
+        path, LARGEST_FILE, unreadable="make it readable by the agent's user", too_large="name the right file"
+    )

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from agent.errors import MaterialError
+from agent.net.bounded import read_at_most
 
 if TYPE_CHECKING:
     from agent.core.files import StoreFiles
@@ -29,16 +30,12 @@ def read_secret(secret: Secret) -> str:
     if secret.file is None:
         value = os.environ.get(secret.environment or "", "")
     else:
-        try:
-            with secret.file.open("rb") as stream:
-                content = stream.read(LARGEST_SECRET + 1)
-        except OSError as error:
-            raise MaterialError(
-                f"cannot read {secret}: {error.strerror}",
-                advice="make the file, readable by the agent's user and nobody else",
-            ) from error
-        if len(content) > LARGEST_SECRET:
-            raise MaterialError(f"{secret} is larger than {LARGEST_SECRET} bytes", advice="name the right file")
+        content = read_at_most(
+            secret.file,
+            LARGEST_SECRET,
+            unreadable="make the file, readable by the agent's user and nobody else",
+            too_large="name the right file",
+        )
         try:
             value = content.decode()
         except UnicodeDecodeError:

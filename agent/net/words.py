@@ -32,6 +32,13 @@ def in_one_line(text: str) -> str:
     return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
 
 
+def escaped(text: str) -> str:
+    """Escape what would break a line or command a terminal; nothing is cut."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def _forms(secret: str) -> tuple[str, ...]:
     """Return how a secret may be echoed: as it is, or as it stood in the JSON that was sent."""
     return (secret, json.dumps(secret)[1:-1]) if secret else ()

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from agent.core import listener_proof
 from agent.core.evidence import Served, Verdict
-from agent.core.files import ClientAuth, StoreFormat
+from agent.core.files import StoreFormat
 from agent.core.generation import generation_folder
 from agent.core.judgement import Judgement, Look
-from agent.core.kafka_spec import NodeRole
 from agent.core.proof import Finding, Remedy
 from agent.core.reload_rules import (
     ANSWERED_BY_THE_BROKER,
@@ -40,6 +39,7 @@ from agent.errors import (
     ReloadError,
     StoreError,
 )
+from agent.kafka.admin import admin
 from agent.kafka.failures import CERTIFICATE_REFUSED, NOT_TRUSTED, core_of
 from agent.net.threads import in_thread
 from agent.reload.kafka_examination import examine
@@ -104,14 +104,14 @@ class KafkaBroker:
 
     async def judge(self, candidate: Generation, current: Generation | None) -> Judgement:
         """Replay Kafka's rules on what the listeners have loaded, and have the broker validate the staged files."""
-        cluster = self._spec.cluster
-        if self._spec.role is NodeRole.CONTROLLER or cluster is None:
+        cluster = self._node.cluster
+        if cluster is None:
             return Judgement(asked=False)
         replay, unknown = _Replay(), ""
         credentials: Credentials | None = None
         try:
             credentials = await self._node.credentials(cluster, current, candidate)
-            async with self._node.session(cluster, credentials) as client:
+            async with admin(cluster, credentials) as client:
                 await self._node.learn(client)
                 replay = await self._replay(candidate, current, credentials)
                 if self._spec.preflight:
@@ -240,8 +240,8 @@ class KafkaBroker:
 
         Its success says that the broker was told, and nothing of what it thinks of the files.
         """
-        cluster = self._spec.cluster
-        if self._spec.role is NodeRole.CONTROLLER or cluster is None:
+        cluster = self._node.cluster
+        if cluster is None:
             return
         values: dict[str, str] = {}
         for listener in self._spec.listeners:
@@ -265,7 +265,7 @@ class KafkaBroker:
 
     async def _tell(self, cluster: Cluster, shown_as: Generation, values: dict[str, str]) -> None:
         shown = await self._node.credentials(cluster, shown_as, shown_as)
-        async with self._node.session(cluster, shown) as client:
+        async with admin(cluster, shown) as client:
             await client.alter(await self._node.number(client), values)
 
     async def _before(self, generation: Generation) -> Generation | None:
@@ -296,12 +296,12 @@ class KafkaBroker:
 
     async def _asked(self, current: Generation) -> str:
         """Read how the broker is configured; return why that was not possible."""
-        cluster = self._spec.cluster
-        if cluster is None or self._spec.role is NodeRole.CONTROLLER:
+        cluster = self._node.cluster
+        if cluster is None:
             return ""
         try:
             shown = await self._node.credentials(cluster, current, current)
-            async with self._node.session(cluster, shown) as client:
+            async with admin(cluster, shown) as client:
                 await self._node.learn(client)
         except (KafkaError, MaterialError) as error:
             return error.diagnosis()
@@ -318,7 +318,7 @@ class KafkaBroker:
         trouble: str,
     ) -> Served:
         known = self._node.known(listener)
-        asks = None if known is None else known.asks_clients is not ClientAuth.NONE
+        asks = known.asks if known else None
 
         def is_proven(served: Served) -> bool:
             return listener_proof.verdict(served, listener, current, before, asks=asks)[0] is Verdict.PROVEN
@@ -334,7 +334,7 @@ class KafkaBroker:
 
     async def examine(self, current: Generation | None) -> tuple[Examined, ...]:
         """Ask whether login, rights and files will do, with nothing changed."""
-        cluster = self._spec.cluster
-        if cluster is None or self._spec.role is NodeRole.CONTROLLER:
+        cluster = self._node.cluster
+        if cluster is None:
             return ()
         return await examine(self._node, cluster, self._spec, current)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent.core.generation import generation_folder
 from agent.core.issuer_status import Examined, Opinion
 from agent.errors import KafkaDeniedError, KafkaError, KafkaRefusedError, MaterialError
+from agent.kafka.admin import admin
 from agent.kafka.failures import core_of
 from agent.reload.kafka_node import paths
 
@@ -30,7 +31,7 @@ async def examine(
         return (Examined("login", Opinion.UNKNOWN, why),)
     try:
         shown = None if current is None else await node.credentials(cluster, current, current)
-        async with node.session(cluster, shown) as client:
+        async with admin(cluster, shown) as client:
             await node.learn(client)
             found = [_known(node, cluster)]
             found += [await _verdict(client, node, spec, current)] if current and spec.preflight else []

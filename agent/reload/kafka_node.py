@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent.core.broker import read_broker
 from agent.core.evidence import Served
+from agent.core.kafka_spec import NodeRole
 from agent.core.shadows import shadows, uncovered
 from agent.errors import KafkaDeniedError, MaterialError, StoreError
-from agent.kafka.admin import admin
 from agent.kafka.node import find_node
 from agent.net.processes import listener_on, pid_in, started_at
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
     from agent.core.broker import BrokerFacts, ConfigValue, ListenerFacts
@@ -24,23 +24,7 @@ if TYPE_CHECKING:
     from agent.core.generation import Generation
     from agent.core.kafka_spec import BrokerListener, Cluster, KafkaBrokerReload
     from agent.kafka.admin import Admin
-    from agent.ports import Reloader, Store
-
-
-class Visitor(Protocol):
-    """Shakes hands with a listener until it serves what is wanted."""
-
-    async def visit(  # noqa: PLR0913 - what is looked at, for what, how often, how long, and what is shown
-        self,
-        listener: str,
-        address: str,
-        *,
-        proven: Callable[[Served], bool],
-        times: int,
-        within: timedelta,
-        shown: Credentials | None,
-    ) -> Served:
-        """Return the last look; nothing is raised for a listener that is down."""
+    from agent.ports import Reloader, Store, Visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +61,10 @@ class KafkaNode:
         self._denied = ""
         self.facts: BrokerFacts | None = None
 
-    @asynccontextmanager
-    async def session(self, cluster: Cluster, shown: Credentials | None) -> AsyncIterator[Admin]:
-        """Log in, for one piece of work: librdkafka reads a certificate once, and no client outlives a switch.
-
-        Raise `KafkaError` where the cluster cannot be asked, `MaterialError` where there is nothing to log in with.
-        """
-        async with admin(cluster, shown) as client:
-            yield client
+    @property
+    def cluster(self) -> Cluster | None:
+        """Where the node is asked and told; None for one that nobody asks, a controller alone."""
+        return None if self._spec.role is NodeRole.CONTROLLER else self._spec.cluster
 
     async def credentials(
         self, cluster: Cluster, current: Generation | None, candidate: Generation

@@ -30,7 +30,7 @@ from agent.settings.kafka_border import KafkaBorder
 from agent.settings.kafka_parts import KafkaBrokerPart
 from agent.settings.scalars import host_and_port
 from agent.settings.subject import read_subject
-from agent.settings.wording import shown, suggestion
+from agent.settings.wording import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -202,10 +202,8 @@ class Border(Ground):
         return trust, peer_trust
 
     def _check_issuer(self, at: Location, name: str) -> None:
-        if self._issuers and name not in self._issuers:
-            near = suggestion(name, self._issuers)
-            known = f"did you mean {near!r}?" if near else f"there are {', '.join(self._issuers)}"
-            self._wrong(at, f"there is no issuer {shown(name)}; {known}")
+        if self._issuers:
+            self._check_named(at, "issuer", name, self._issuers)
 
     def _check_template(self, at: Location, template: str | None, issuer: str) -> None:
         if template is None or not self._findings.sound(at):

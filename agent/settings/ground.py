@@ -11,10 +11,10 @@ from agent.core.secret import Secret
 from agent.errors import MaterialError
 from agent.net.secret import read_secret
 from agent.settings.part import Part
-from agent.settings.wording import shown
+from agent.settings.wording import shown, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from agent.settings.kafka_parts import RestartPart
     from agent.settings.model import CommandPart
@@ -60,6 +60,16 @@ class Ground:
     def _check_file(self, at: Location, path: Path) -> None:
         if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - raises nothing
             self._wrong(at, f"{path} is no file that can be read: write the path of one")
+
+    def _check_named(
+        self, at: Location, kind: str, name: str, known: Collection[str], *, none: str | None = None
+    ) -> None:
+        """Note a name that is not among those of its kind; `none` is what to do where there are none."""
+        if name in known:
+            return
+        near = suggestion(name, known)
+        there = f"there are {', '.join(known)}" if known or none is None else none
+        self._wrong(at, f"there is no {kind} {shown(name)}; " + (f"did you mean {near!r}?" if near else there))
 
     def _command(self, at: Location, part: CommandPart | RestartPart) -> CommandReload:
         import shutil

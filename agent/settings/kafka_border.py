@@ -67,10 +67,8 @@ class KafkaBorder(Ground):
             for key in ("identity", "certificate", "key", "ca_file"):
                 if getattr(part, key) is not None:
                     self._wrong((*at, key), f"is for TLS, and {protocol.lower()} has none: leave it out")
-        if part.identity is not None and part.identity not in identities and identities:
-            near = suggestion(part.identity, identities)
-            known = f"did you mean {near!r}?" if near else f"there are {', '.join(identities)}"
-            self._wrong((*at, "identity"), f"there is no identity {shown(part.identity)}; {known}")
+        if part.identity is not None and identities:
+            self._check_named((*at, "identity"), "identity", part.identity, identities)
         if part.ca_file is not None:
             self._check_file((*at, "ca_file"), self._path(part.ca_file))
         files, sasl = self._login_files(at, part), self._sasl((*at, "sasl"), part.sasl)
@@ -170,10 +168,8 @@ class KafkaBorder(Ground):
             if part.role is NodeRole.BROKER and self._findings.sound(at) and self._findings.sound(at[:-1], "role"):
                 self._wrong(at, "is missing: write the name of one of `clusters`")
             return None
-        if name not in known and self._findings.sound(("clusters", name)):
-            near = suggestion(name, known)
-            there = f"there are {', '.join(known)}" if known else "write it below `clusters`"
-            self._wrong(at, f"there is no cluster {shown(name)}; " + (f"did you mean {near!r}?" if near else there))
+        if self._findings.sound(("clusters", name)):
+            self._check_named(at, "cluster", name, known, none="write it below `clusters`")
         return known.get(name)
 
     def _listeners(

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent.errors import Mistake
+from agent.net.words import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,7 +90,7 @@ class Findings:
 
     def note(self, place: str, key: str, what: str) -> None:
         """Note a mistake at a place of its own."""
-        self._mistakes[Mistake(_in_one_line(place), _in_one_line(key), _in_one_line(what))] = None
+        self._mistakes[Mistake(escaped(place), escaped(key), escaped(what))] = None
 
     def add_error(self, location: Location, error: ErrorDetails, known: Iterable[str]) -> None:
         """Note one finding of pydantic; `known` are the keys that may stand there."""
@@ -174,10 +175,3 @@ def _shown_at(value: Any, location: Location) -> str:
 
 def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _in_one_line(text: str) -> str:
-    """Escape what would break the line or the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -10,6 +10,7 @@ from agent.core.distinguished_name import java_name, java_releases_disagree
 from agent.core.principal import OWN_BUILDER, RELEASES_DISAGREE, Mapped, Rules, beyond_preview
 from agent.errors import AgentError, MaterialError
 from agent.keystores import pem
+from agent.net.words import escaped
 from agent.stores.atomic import on_disk, read_bounded
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def preview(rules: str, builder: str, files: Sequence[Path], names: Sequence[str
     mapped = list(_mapped(read, beyond, files, names))
     values = [{"dn": name, "principal": one.principal, "error": one.error} for name, one in mapped]
     remarks = () if beyond else tuple(f"{doubt}, and Java may not even take it" for doubt in read.doubts)
-    return Told(tuple(_line(name, one) for name, one in mapped), values, tuple(map(_shown, remarks)))
+    return Told(tuple(_line(name, one) for name, one in mapped), values, tuple(map(escaped, remarks)))
 
 
 def _mapped(rules: Rules, beyond: str, files: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[str, Mapped]]:
@@ -68,9 +69,4 @@ def _leaf(file: Path) -> Certificate:
 
 def _line(name: str, mapped: Mapped) -> str:
     told = f"{name}: {mapped.error}" if mapped.principal is None else f"{name} -> {mapped.principal}"
-    return _shown(told)
-
-
-def _shown(text: str) -> str:
-    """Escape what would break the line or the terminal."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return escaped(told)

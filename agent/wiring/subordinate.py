@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core.issuer_spec import VaultSpec
 from agent.errors import AgentError
+from agent.net.bounded import read_at_most
 from agent.net.threads import in_thread
 from agent.wiring.clock import utc_now
 
@@ -55,14 +56,7 @@ def _spec(configuration: Configuration, issuer: str | None) -> VaultSpec:
 
 
 def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_CSR + 1)
-    except OSError as error:
-        raise AgentError(
-            f"cannot read {path}: {error.strerror or error}", advice="name the file with the CSR"
-        ) from error
-    if len(content) > LARGEST_CSR:
-        raise AgentError(f"{path} is larger than {LARGEST_CSR} bytes", advice="name the file with the CSR")
+    advice = "name the file with the CSR"
+    content = read_at_most(path, LARGEST_CSR, unreadable=advice, too_large=advice)
     # Keytool and older tools write NEW before the words, as AWS's guide for MSK warns of.
     return content.decode("ascii", errors="replace").replace(" NEW CERTIFICATE REQUEST", " CERTIFICATE REQUEST")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from agent.core.broker import (
     DEFAULT_ENGINE_FACTORY,
-    DEFAULT_PRINCIPAL_BUILDER,
     BrokerFacts,
     ConfigValue,
     ListenerFacts,
@@ -25,6 +24,7 @@ from agent.core.broker import (
 from agent.core.certificate import Sans
 from agent.core.files import ClientAuth
 from agent.core.kafka_spec import BrokerListener, KafkaBrokerReload, SecurityProtocol, StoreFile
+from agent.core.principal import OWN_BUILDER
 
 COMBINED = {
     "process.roles": "broker,controller",
@@ -204,7 +204,7 @@ def test_what_makes_principals_is_that_of_the_listener() -> None:
         "listeners": "A://kafka1:1,B://kafka1:2",
         "ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/",
         "listener.name.a.ssl.principal.mapping.rules": "RULE:.*/x/,DEFAULT",
-        "principal.builder.class": DEFAULT_PRINCIPAL_BUILDER,
+        "principal.builder.class": OWN_BUILDER,
         "listener.name.b.principal.builder.class": "com.example.Builder",
         "ssl.engine.factory.class": DEFAULT_ENGINE_FACTORY,
         "listener.name.b.ssl.engine.factory.class": "com.example.Factory",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.tools import cannot_judge, need
+from tests.tools import copied_by_maven, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _POM, _SOURCE = _HERE / "pom.xml", _HERE / "Kafka.java"
 _CACHE = _HERE.parents[1] / "var" / "judges"
-_TRIES = 3
 
 
 class Kafka:
@@ -50,28 +49,15 @@ def started_kafka() -> Iterator[Kafka]:
 
 def _classpath() -> str:
     """Return what to give as `-cp`; fetched and compiled once for each version of pom and source, by one worker."""
-    maven, compiler = need("mvn"), need("javac")
+    need("mvn")
+    compiler = need("javac")
     place = _CACHE / hashlib.sha256(_POM.read_bytes() + _SOURCE.read_bytes()).hexdigest()[:16]
     classpath = f"{place}/classes:{place}/lib/*"
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "whole").exists():
-            fetch = [
-                maven,
-                "-q",
-                "-B",
-                "-f",
-                str(_POM),
-                "dependency:copy-dependencies",
-                f"-DoutputDirectory={place}/lib",
-            ]
-            for _ in range(_TRIES):
-                fetched = subprocess.run(fetch, capture_output=True, text=True, check=False)
-                if fetched.returncode == 0:
-                    break
-            else:
-                cannot_judge(f"Maven cannot fetch what {_POM.name} names: {fetched.stdout[-500:]}")
+            copied_by_maven(_POM, place / "lib")
             (place / "classes").mkdir(exist_ok=True)
             subprocess.run([compiler, "-cp", classpath, "-d", place / "classes", _SOURCE], check=True)
             (place / "whole").touch()

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tools import cannot_judge, need
+from tests.tools import copied_by_maven, need
 
 NEWEST = "4.3.1"
 OLDEST = "3.9.2"
@@ -27,7 +27,6 @@ _HERE = Path(__file__).parent
 _POM = _HERE / "kafka.pom.xml"
 _SOURCES = (_HERE / "Node.java", _HERE / "Load.java")
 _CACHE = _HERE.parents[1] / "var" / "kafka"
-_TRIES = 3
 _UP_WITHIN = 60.0
 """Seconds; it takes six of them on two cores that have nothing else to do."""
 
@@ -71,7 +70,8 @@ def fetched(version: str = NEWEST) -> Jars:
 
     One worker does it while the others wait, for a minute on an empty cache. Without the means the test is skipped.
     """
-    maven, compiler = need("mvn"), need("javac")
+    need("mvn")
+    compiler = need("javac")
     place = _CACHE / f"{version}-{_digest(_POM)}"
     ours = place / f"tests-{_digest(*_SOURCES)}"
     _CACHE.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def fetched(version: str = NEWEST) -> Jars:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "whole").exists():
             shutil.rmtree(place, ignore_errors=True)
-            _fetch(maven, version, place / "lib")
+            copied_by_maven(_POM, place / "lib", f"-Dkafka.version={version}")
         # An archive of classes is for one class path, of which it may know the beginning.
         jars = ":".join(str(path) for path in sorted((place / "lib").glob("*.jar")))
         found = Jars(version, f"{jars}:{ours}", place / "bootstrap.checkpoint", place / "classes.jsa")
@@ -111,24 +111,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _fetch(maven: str, version: str, library: Path) -> None:
-    fetch = [
-        maven,
-        "-q",
-        "-B",
-        "-f",
-        str(_POM),
-        f"-Dkafka.version={version}",
-        "dependency:copy-dependencies",
-        f"-DoutputDirectory={library}",
-    ]
-    for _ in range(_TRIES):
-        done = subprocess.run(fetch, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-    cannot_judge(f"Maven cannot fetch what {_POM.name} names: {done.stdout[-500:]}")
 
 
 def _prepare(jars: Jars, classpath: str) -> None:
