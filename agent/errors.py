@@ -91,6 +91,10 @@ class StoreError(AgentError):
     """Files could not be read, written or switched; the current generation is as it was."""
 
 
+class NotConcernedError(AgentError):
+    """What a person says is of something that this identity knows nothing of; another one may."""
+
+
 class BusyError(StoreError):
     """Another process holds the lock of an identity's directory."""
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ObjectIdentifier
 
+from agent.core.anchors import Anchors, Origin, Sighting
 from agent.core.certificate import Certificate, Sans
 from agent.core.identity import EXTENDED_KEY_USAGE, KeyAlgorithm, Request, Usage
 
@@ -189,3 +190,8 @@ def _ca_usage() -> x509.KeyUsage:
 def _sign(builder: x509.CertificateBuilder, key: PrivateKey) -> bytes:
     algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(key, algorithm).public_bytes(Encoding.DER)
+
+
+def shown(*anchors: Certificate, origin: Origin = Origin.OWN, source: str = "issuer ca", trouble: str = "") -> Anchors:
+    """Return what sources of trust show together: these anchors, those of the issuer's own CA by default."""
+    return Anchors(tuple(Sighting(anchor, source, origin) for anchor in anchors), trouble)

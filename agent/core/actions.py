@@ -106,6 +106,15 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPeers:
+    """Ask the peers whom they trust and whose leaves they use."""
+
+    def __str__(self) -> str:
+        """Return what it does, as a verb for a sentence."""
+        return "ask the peers"
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """Note that the generation is in use: its reload succeeded and its proof is in."""
 
@@ -148,7 +157,19 @@ class Revoke:
 
 
 Action: TypeAlias = (
-    Issue | Publish | Adopt | Switch | RollBack | Reload | Restart | Prove | Settle | DropPending | Remember | Revoke
+    Issue
+    | Publish
+    | Adopt
+    | Switch
+    | RollBack
+    | Reload
+    | Restart
+    | Prove
+    | AskPeers
+    | Settle
+    | DropPending
+    | Remember
+    | Revoke
 )
 
 

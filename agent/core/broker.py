@@ -23,6 +23,7 @@ NETWORK_THREADS = 3
 """Kafka's default for `num.network.threads`."""
 
 _ENDPOINT = re.compile(r"(?P<name>[^:/]+)://\[?(?P<host>[^\[\]]*)\]?:(?P<port>-?[0-9]{1,5})")
+_VOTER = re.compile(r"(?P<id>[0-9]{1,10})@\[?(?P<host>[^\[\]@]+)\]?:(?P<port>[0-9]{1,5})", re.ASCII)
 
 
 class Source(StrEnum):
@@ -92,6 +93,9 @@ class BrokerFacts:
     """What a broker is configured as; `inter_broker` is the name of the listener that brokers meet at, in upper case.
 
     `is_controller` means a combined node; `tls_controllers` that the controllers are spoken to over TLS.
+    `controller_listeners` are the names of their listeners, in upper case. `voters` are the controllers
+    with their ids (`controller.quorum.voters`), `controller_bootstrap` those that are known by their
+    addresses alone (`controller.quorum.bootstrap.servers`, KIP-853).
     """
 
     node_id: int
@@ -101,6 +105,9 @@ class BrokerFacts:
     tls_controllers: bool = False
     allow_dn_changes: bool = False
     allow_san_changes: bool = False
+    controller_listeners: tuple[str, ...] = ()
+    voters: tuple[Node, ...] = ()
+    controller_bootstrap: tuple[str, ...] = ()
 
     def listener(self, name: str) -> ListenerFacts | None:
         """Return the listener of that name, in any case of letters; None where there is none."""
@@ -113,15 +120,20 @@ class BrokerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A broker as the cluster names it: one endpoint, that of the listener that was asked."""
+    """A broker as the cluster names it, one endpoint: that of the listener that was asked; or a controller."""
 
     id: int
     host: str
     port: int
 
+    @property
+    def address(self) -> str:
+        """Where it is, as `host:port` or `[ipv6]:port`."""
+        return _joined(self.host, self.port)
+
     def __str__(self) -> str:
         """Return the id and where it is advertised, for a list of them."""
-        return f"{self.id} at {_joined(self.host, self.port)}"
+        return f"{self.id} at {self.address}"
 
 
 # --- what the values mean -------------------------------------------------------------------
@@ -148,6 +160,9 @@ def read_broker(node_id: int, values: Mapping[str, ConfigValue]) -> BrokerFacts:
         tls_controllers=any(_protocol(protocols, name.upper()).is_tls for name in controllers),
         allow_dn_changes=_is_true(values, "ssl.allow.dn.changes"),
         allow_san_changes=_is_true(values, "ssl.allow.san.changes"),
+        controller_listeners=tuple(name.upper() for name in controllers),
+        voters=_voters(_text(values, "controller.quorum.voters")),
+        controller_bootstrap=_words(_text(values, "controller.quorum.bootstrap.servers")),
     )
 
 
@@ -239,6 +254,11 @@ def _endpoints(text: str) -> dict[str, str | None]:
     return found
 
 
+def _voters(text: str) -> tuple[Node, ...]:
+    found = (_VOTER.fullmatch(word) for word in _words(text))
+    return tuple(Node(int(one["id"]), one["host"], int(one["port"])) for one in found if one)
+
+
 def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -310,3 +330,10 @@ def contradiction(facts: BrokerFacts, wanted: KafkaBrokerReload) -> str:
         if one.address is not None and known and one.address.rpartition(":")[2] not in known:
             return f"its listener {one.name} is not at {one.address}"
     return ""
+
+
+def bound_ports(facts: BrokerFacts | None, wanted: KafkaBrokerReload) -> tuple[int, ...]:
+    """Return the ports that the listeners of the settings listen on, as the broker says where it is known to."""
+    known = [(facts.listener(one.name) if facts else None, one) for one in wanted.listeners]
+    addresses = ((listener.bound if listener else None) or one.address for listener, one in known)
+    return tuple(int(address.rpartition(":")[2]) for address in addresses if address is not None)

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from agent.core.anchors import Acceptance
     from agent.core.files import Files
     from agent.core.identity import Request
     from agent.core.issuer_spec import IssuerSpec
     from agent.core.kafka_spec import Cluster
     from agent.core.secret import Secret
+    from agent.core.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,10 @@ class RenewalPolicy:
 
 @dataclass(frozen=True, slots=True)
 class IssuerAnchors:
-    """The anchors of a named issuer."""
+    """The anchors of a named issuer; `accept` None: its own at once, others that it lists when a person approves."""
 
     issuer: str
+    accept: Acceptance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,14 @@ class FileAnchors:
 
     path: Path
     password: Secret | None = None
+    accept: Acceptance | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SystemAnchors:
     """The CA bundle of the operating system."""
+
+    accept: Acceptance | None = None
 
 
 TrustSpec: TypeAlias = IssuerAnchors | FileAnchors | SystemAnchors
@@ -79,13 +85,49 @@ class PrincipalPolicy:
     may_change: bool = False
 
 
+class Retirement(StrEnum):
+    """What has an anchor leave that nothing uses any more: the time of its soak, or a person's word beside it."""
+
+    AUTOMATIC = "automatic"
+    ASK = "ask"
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderProcess:
+    """The process that reads the files when it starts: that of a pid file, or those of a systemd unit."""
+
+    pid_file: Path | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPolicy:
+    """Who the peers of an identity are in a CA rotation, and what may happen by itself.
+
+    `peers` are the hosts that meet the identity and that nobody here can look at, each vouched for by a
+    person; None: nobody has said whether there are any. `listeners` are those that it meets as a
+    client (`host:port`), beside what `cluster` names: every TLS listener of every broker, or, where
+    `of_cluster` is not empty, those of these names. `process` reads the files as it starts.
+    """
+
+    peers: tuple[str, ...] | None = None
+    listeners: tuple[str, ...] = ()
+    cluster: Cluster | None = None
+    of_cluster: tuple[str, ...] = ()
+    soak: timedelta = timedelta(days=1)
+    retire: Retirement = Retirement.ASK
+    process: ReaderProcess | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One identity as the operator wants it.
 
     `trust` is what this host trusts in others (its truststores); `peer_trust` what its peers trust
     in it, which its own chain is proven against. With `revoke` the CA is asked to revoke what a
-    proven renewal has replaced, once no roll-back can reach it.
+    proven renewal has replaced, once no roll-back can reach it. `windows` are when what readers use
+    may change, at any time where there are none. `failover` names the issuer that is asked while the
+    first one is down and the leaf is in its last twentieth, if every peer trusts both.
     """
 
     name: str
@@ -102,6 +144,9 @@ class Wanted:
     host: str = ""
     revoke: bool = False
     principal: PrincipalPolicy = PrincipalPolicy()
+    rotation: RotationPolicy = RotationPolicy()
+    windows: tuple[Window, ...] = ()
+    failover: str | None = None
 
     @property
     def broker(self) -> KafkaBrokerReload | None:
@@ -123,6 +168,12 @@ class Wanted:
     def has_truststores(self) -> bool:
         """Whether any file holds anchors; without one a change of anchors changes nothing."""
         return any(files.truststore for files in self.files if not isinstance(files, ReaderConfiguration))
+
+    @property
+    def looks_at_peers(self) -> bool:
+        """Whether there are peers whose listeners can be looked at."""
+        told = self.broker is not None and self.broker.cluster is not None
+        return told or self.rotation.cluster is not None or bool(self.rotation.listeners)
 
     @property
     def seed(self) -> str:

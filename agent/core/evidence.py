@@ -30,7 +30,8 @@ class Served:
     is its end. `acceptable` are the names (DER) of the CAs whose certificates the listener takes from
     clients (RFC 8446, 4.2.4; RFC 5246, 7.4.4), None when it asked for no certificate or was not
     looked at so closely; `took_leaf` says whether it took the one that the agent showed. `is_down` says
-    that nobody listened there: no process has anything loaded.
+    that nobody listened there: no process has anything loaded. `chain` is what was presented, leaf first,
+    without what cannot be read; it is empty where the leaf cannot be, or the look was none so close.
     """
 
     listener: str
@@ -43,6 +44,7 @@ class Served:
     acceptable: frozenset[bytes] | None = field(default=None, repr=False)
     took_leaf: Verdict = Verdict.UNKNOWN
     is_down: bool = False
+    chain: tuple[Certificate, ...] = field(default=(), repr=False)
 
     def verdict(self, wanted: str) -> Verdict:
         """Return whether the leaf with the fingerprint `wanted` was served."""

@@ -175,7 +175,8 @@ class Disk:
     `current` is None when nothing is current or it cannot be read; `trouble` then says why.
     `key` is the DER of the public half of the current generation's private key, None when the
     key is lost. `kept` are the other whole generations, newest first. `adoptable` is looked for
-    only where nothing is current.
+    only where nothing is current. `switched_at` is when the current generation became current, `edited`
+    what the truststores hold that a person has edited, by name.
     """
 
     current: Generation | None = None
@@ -185,6 +186,8 @@ class Disk:
     pending: Pending | None = None
     trouble: str = ""
     adoptable: Adoptable | None = None
+    switched_at: datetime | None = None
+    edited: tuple[tuple[str, tuple[Certificate, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ class InDoubt(StrEnum):
 class AwsPcaSpec:
     """A CA of AWS Private CA by its ARN.
 
-    `template` is a template's ARN, or its name and version (`EndEntityCertificate/V1`), for
+    `next_authority` is the ARN of a CA in waiting, of which the anchors alone are read; empty: there is
+    none. `template` is a template's ARN, or its name and version (`EndEntityCertificate/V1`), for
     identities that name none; empty: by their usages. `signing_algorithm` is empty when it is to
     follow the CA's key. `calls_per_second` bounds what is asked of the service in one go.
     """
@@ -114,6 +115,7 @@ class AwsPcaSpec:
     revoke: bool = False
     calls_per_second: float = 10.0
     within: timedelta = timedelta(seconds=30)
+    next_authority: str = ""
 
     @property
     def partition(self) -> str:

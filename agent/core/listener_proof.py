@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.anchors import ca_id
 from agent.core.evidence import Verdict
 
 if TYPE_CHECKING:
@@ -60,10 +61,13 @@ def _anchors(
 
 
 def _namesakes(served: Served, current: Generation, before: Generation | None) -> tuple[Verdict, str]:
-    """A name does not tell two CAs apart that share it: a leaf of the new one must be taken."""
-    old = set(before.anchors) if before is not None else set()
-    old_names = {_name(anchor) for anchor in old}
-    alike = [anchor for anchor in current.anchors if anchor not in old and _name(anchor) in old_names]
+    """A name does not tell two CAs apart that share it: a leaf of the new one must be taken.
+
+    A certificate that was renewed with the same key is of the same CA, and whoever takes the one takes the other.
+    """
+    old = before.anchors if before is not None else ()
+    old_names, old_cas = set(map(_name, old)), set(map(ca_id, old))
+    alike = [one for one in current.anchors if ca_id(one) not in old_cas and _name(one) in old_names]
     if not alike:
         return Verdict.PROVEN, ""
     if alike != [current.anchor]:

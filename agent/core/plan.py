@@ -27,19 +27,23 @@ from agent.core.actions import (
     Step,
     Switch,
 )
+from agent.core.anchors import by_fingerprint, ca_id
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause, Damage
+from agent.core.issuing_ca import ca_of
 from agent.core.proof import still_proves
 from agent.core.record import Replaced
-from agent.core.situation import Observed, Situation
+from agent.core.rotation_plan import ask_peers, asked_first, back_to_ca, gated, if_trusted
+from agent.core.situation import Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from agent.core.actions import Action
     from agent.core.configuration import Wanted
     from agent.core.generation import Generation
+    from agent.core.observed import Observed
 
 LOOK = timedelta(minutes=5)
 """The longest time between two looks at disk, listeners and anchors when nothing is due."""
@@ -75,7 +79,7 @@ def _lost_link(situation: Situation) -> Step | None:
     """Nothing readable is current, but a whole generation is there: it need not be paid for again."""
     if situation.current is not None:
         return None
-    for generation in situation.observed.disk.kept:
+    for generation in _in_use_first(situation):
         usable = generation.number != situation.record.refuted and generation.request.same_identity(
             situation.wanted.request
         )
@@ -84,6 +88,34 @@ def _lost_link(situation: Situation) -> Step | None:
             why = f"{trouble}, and generation {generation.number} is whole"
             return Step(Switch(generation.number), situation.due(situation.record.publishing), why)
     return None
+
+
+def _in_use_first(situation: Situation) -> list[Generation]:
+    """Return the generations that are kept, those first that readers may have loaded.
+
+    What was shown to be in use comes before what a person went back to, and that before a leaf of the CA
+    that was last in use: to one of another CA, or one that was turned away from, readers' peers may be no
+    friends. The newest is the first of its kind.
+    """
+    record, kept = situation.record, situation.observed.disk.kept
+    known = by_fingerprint(
+        (*situation.peer_anchors, *situation.observed.trust.seen, *(a for g in kept for a in g.anchors))
+    )
+    noted, abort = record.rotation.leaf, record.rotation.abort
+
+    def rank(one: Generation) -> tuple[bool, bool, bool, bool, int]:
+        ca = ca_of(one.chain, known)
+        is_away = abort is not None and ca == abort.away_from
+        is_of_last = noted is None or ca == noted.what
+        return (
+            is_away,
+            one.number != record.settled,
+            record.held_leaf not in {None, one.leaf.fingerprint},
+            not is_of_last,
+            -one.number,
+        )
+
+    return sorted(kept, key=rank)
 
 
 def _found_files(situation: Situation) -> Step | None:
@@ -105,9 +137,9 @@ def _damaged_files(situation: Situation) -> Step | None:
     damages = [damage for damage in situation.observed.disk.damages if damage.damage is not Damage.EDITED_TRUSTSTORE]
     broken = [damage for damage in damages if damage.damage is not Damage.WRONG_LINK]
     if broken:
-        return Step(Publish(Cause.FILES), due, "; ".join(map(str, broken)))
+        return _unedited(situation, Step(Publish(Cause.FILES), due, "; ".join(map(str, broken))))
     if current.layout != situation.observed.layout:
-        return Step(Publish(Cause.FILES), due, "the configuration wants other files")
+        return _unedited(situation, Step(Publish(Cause.FILES), due, "the configuration wants other files"))
     if damages:
         return Step(Switch(current.number), due, "; ".join(map(str, damages)))
     return None
@@ -182,24 +214,37 @@ def _refuted_candidate(situation: Situation) -> Step | None:
     if candidate is None:
         return None
     why = f"generation {candidate.number} was rolled back from and is tried again"
-    return Step(Switch(candidate.number), situation.due(situation.record.switching), why)
+    step = gated(situation, Step(Switch(candidate.number), situation.due(situation.record.switching), why))
+    return if_trusted(situation, candidate, step)
 
 
 def _other_anchors(situation: Situation) -> Step | None:
     """The truststores should hold other anchors; not before the readers know the last change."""
-    current, trust = situation.current, situation.observed.trust.anchors
-    if current is None or trust is None or not situation.wanted.has_truststores or not situation.key_is_whole:
+    current, rotation = situation.current, situation.rotation
+    if current is None or rotation is None or not situation.wanted.has_truststores or not situation.key_is_whole:
         return None
     # Readers that cannot be told do not keep what they find at their next start from being right.
     is_open = situation.reload_is_open and not situation.record.settling.count
-    if set(trust) == set(current.anchors) or is_open or _is_turn_of_leaf(situation):
+    wanted, held = set(rotation.wanted_anchors), set(current.anchors)
+    if wanted == held or is_open or _is_turn_of_leaf(situation):
         return None
     refuted = situation.refuted_candidate
-    if refuted is not None and set(refuted.anchors) == set(trust):
+    if refuted is not None and set(refuted.anchors) == wanted:
         return None  # they are written and were rolled back from: that generation is tried again in its own time
-    gained, lost = len(set(trust) - set(current.anchors)), len(set(current.anchors) - set(trust))
-    why = f"the sources of trust have {gained} anchors more and {lost} fewer than the truststores"
-    return Step(Publish(Cause.ANCHORS), situation.due(situation.record.publishing), why)
+    names = rotation.standing.names
+    gained = _named("enter", sorted(names[ca_id(one)] for one in wanted - held))
+    lost = _named("leave", sorted(names[ca_id(one)] for one in held - wanted))
+    why = f"the truststores change: {', '.join(filter(None, (gained, lost)))}"
+    step = gated(situation, Step(Publish(Cause.ANCHORS), situation.due(situation.record.publishing), why))
+    step = _unedited(situation, step) if step is not None else None
+    return asked_first(situation, step) if rotation.retiring and not wanted - held else step
+
+
+def _named(verb: str, names: Sequence[str]) -> str:
+    """Say what some anchors do, the first of them by name."""
+    if not names:
+        return ""
+    return f"{names[0]} and {len(names) - 1} more {verb}" if names[1:] else f"{names[0]} is to {verb}"
 
 
 def _is_turn_of_leaf(situation: Situation) -> bool:
@@ -216,16 +261,56 @@ def _is_turn_of_leaf(situation: Situation) -> bool:
 def _leaf(situation: Situation) -> Step | None:
     """The leaf is missing, not what is wanted, asked for by a person, or due."""
     reason = situation.renewal_reason
-    pending = situation.pending_answer
     if reason is not None:
-        if pending is not None:
-            return Step(Publish(Cause.LEAF), situation.due(situation.record.publishing), reason)
-        return Step(Issue(), situation.due(situation.record.issuing), reason)
+        if situation.pending_answer is not None and not _is_of_second(situation):
+            return _leaf_in_hand(situation, reason)
+        return gated(situation, Step(Issue(), situation.due(situation.record.issuing), reason))
     at = situation.next_renewal
     if at is None:
         return None
     why = "the leaf is held by a person's roll-back" if situation.held else "its renewal falls there"
     return Step(Issue(), max(at, situation.now + timedelta(microseconds=1)), why)
+
+
+def _is_of_second(situation: Situation) -> bool:
+    """Whether the leaf in hand is of the second issuer, and held: the first one may give a leaf that is not."""
+    pending, rotation = situation.pending_answer, situation.rotation
+    if pending is None or rotation is None or pending.issuer == situation.wanted.issuer:
+        return False
+    return rotation.candidate_hold is not None
+
+
+def _outdated(situation: Situation) -> Step | None:
+    """The leaf in hand is of a CA that the issuer, or a person, has turned away from since."""
+    rotation = situation.rotation
+    if rotation is None or not rotation.is_outdated:
+        return None
+    name = rotation.standing.name(rotation.candidate or "")
+    return Step(
+        DropPending(), situation.due(situation.record.publishing), f"the leaf in hand is of {name}, no longer wanted"
+    )
+
+
+def _leaf_in_hand(situation: Situation, reason: str) -> Step | None:
+    """A leaf is to become current; one of another CA when every peer is shown to trust it, and not before."""
+    rotation = situation.rotation
+    step = gated(situation, Step(Publish(Cause.LEAF), situation.due(situation.record.publishing), reason))
+    if rotation is None or step is None:
+        return step
+    if rotation.candidate_hold is not None:
+        return None  # the peers are asked again, and the status says what for
+    chain = rotation.chain_in_hand
+    is_other = chain is not None and rotation.is_other(chain) and not rotation.standing.expired
+    return asked_first(situation, step) if is_other else _unedited(situation, step)
+
+
+def _unedited(situation: Situation, step: Step) -> Step | None:
+    """Return a step whose files readers will read anew, unless a person's edit would take from them what they need.
+
+    The emergency lane goes ahead: a leaf that ends breaks more.
+    """
+    rotation = situation.rotation
+    return None if rotation is not None and rotation.lost_by_edits and not situation.urgent else step
 
 
 def _left_over(situation: Situation) -> Step | None:
@@ -243,7 +328,10 @@ def _left_over(situation: Situation) -> Step | None:
     past = made.number <= current.number or made.number == situation.record.refuted or is_given_up
     if past or not still_proves(situation.candidate(made), situation.now):
         return Step(DropPending(), due, "the pending leaf has become a generation")
-    return Step(Switch(made.number), due, f"generation {made.number} was written and never switched to")
+    step = gated(
+        situation, Step(Switch(made.number), due, f"generation {made.number} was written and never switched to")
+    )
+    return if_trusted(situation, made, step)
 
 
 def _replaced(situation: Situation) -> Step | None:
@@ -278,12 +366,15 @@ CONCERNS: tuple[Callable[[Situation], Step | None], ...] = (
     _found_files,
     _lost_link,
     _left_over,
+    _outdated,
     _replaced,
     _damaged_files,
     _settling,
+    back_to_ca,
     _other_anchors,
     _refuted_candidate,
     _leaf,
+    ask_peers,
     _revocable,
 )
 

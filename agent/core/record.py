@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from agent.core.generation import Cause
+from agent.core.rotation_record import RotationRecord
 from agent.core.schedule import refuted_delay, retry_delay
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Record:
     `demanded` says that a person asked for a new leaf, `held_leaf` is the fingerprint of the leaf
     that a person rolled back to. `replaced` are leaves that were in use and may have to be revoked.
     `restart` is what only a restart of the reader brings into use, `restarted` the generation that
-    the restart command was last run for.
+    the restart command was last run for. `rotation` is what must last of a CA rotation.
     Each lane has its own tries, so that none holds up another.
     """
 
@@ -104,6 +105,7 @@ class Record:
     revoking: Tries = Tries()
     restart: RestartDue | None = None
     restarted: int | None = None
+    rotation: RotationRecord = field(default_factory=RotationRecord)
 
     def tries(self, lane: Lane) -> Tries:
         """Return the tries of a lane."""
@@ -164,6 +166,10 @@ class Record:
     def needing_restart(self, due: RestartDue | None, since: datetime) -> Record:
         """Return the notes after a switch at `since` to what only a restart of the reader brings into use."""
         return self if due is None else replace(self, restart=replace(due, since=since).after(self.restart))
+
+    def rotating(self, rotation: RotationRecord) -> Record:
+        """Return the notes with others of the CA rotation."""
+        return self if rotation == self.rotation else replace(self, rotation=rotation)
 
     def started_anew(self, number: int, *, in_sight: bool) -> Record:
         """Return the notes after the restart command: a reader that was started has read the generation.

@@ -10,6 +10,8 @@ from agent.core.generation import Damage
 from agent.core.principal_guard import principal_of
 from agent.core.record import Lane
 from agent.core.restart import RestartDue
+from agent.core.rotation_report import concerns as of_rotation
+from agent.core.rotation_report import restart_due, rotation_status
 from agent.core.schedule import emergency_instant, renewal_instant
 from agent.core.situation import Situation
 from agent.core.status import BrokerStatus, FileStatus, Health, IdentityStatus, ListenerStatus
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from agent.core.configuration import Wanted
     from agent.core.generation import Generation
     from agent.core.judgement import Judgement, Look
+    from agent.core.observed import Observed
     from agent.core.plan import Plan
     from agent.core.record import Failure, Tries
-    from agent.core.situation import Observed
     from agent.core.status import Counts
 
 
@@ -68,8 +70,9 @@ def report(  # noqa: PLR0913 - what is told of an identity comes from these, and
         tries=tries,
         counts=counts,
         principal=principal_of(wanted, observed.facts, current.leaf) if current else None,
-        restart=restart,
+        restart=restart or restart_due(situation),
         broker=_broker(situation, broker),
+        rotation=rotation_status(situation),
     )
 
 
@@ -195,6 +198,7 @@ def _concerns(situation: Situation, findings: Sequence[str]) -> Iterator[str]:
         yield "a person rolled back to this leaf: it is not renewed before its last twentieth, or `cert-agent renew`"
     for name in situation.edited_truststores:
         yield f"{name} was edited by hand and is held as it is; `cert-agent renew --discard-edits` takes it back"
+    yield from of_rotation(situation)
     if situation.observed.trust.trouble:
         yield f"a source of trust cannot be read: {situation.observed.trust.trouble}"
     if situation.observed.peer_trust.trouble:

@@ -1,13 +1,14 @@
-"""What was observed of one identity beside what is wanted, and what follows from the two at a moment."""
+"""What follows from an observation of one identity, beside what is wanted, at a moment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from agent.core import listener_proof
+from agent.core.anchors import by_fingerprint
 from agent.core.chain import NoPath, find_path
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause, Damage
@@ -16,6 +17,7 @@ from agent.core.kafka_spec import NodeRole
 from agent.core.proof import Candidate, Remedy, still_proves
 from agent.core.reload_rules import Stores, refusals, rules_of, stores_of
 from agent.core.restart import CONTROLLER_ONLY, RestartDue, raft_due
+from agent.core.rotation_view import RotationView
 from agent.core.schedule import (
     REFUSED_CAP,
     REFUTED_CAP,
@@ -23,50 +25,25 @@ from agent.core.schedule import (
     emergency_instant,
     renewal_instant,
 )
+from agent.core.window import opens_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from agent.core.broker import BrokerFacts
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.evidence import Served
-    from agent.core.generation import Adoptable, Disk, Generation, Pending
+    from agent.core.generation import Adoptable, Generation, Pending
     from agent.core.identity import Request
     from agent.core.kafka_spec import BrokerListener
+    from agent.core.observed import Observed
     from agent.core.proof import Finding
     from agent.core.record import Record, Tries
 
 
 CLOCK_LAG = timedelta(hours=1)
 """By how much a clock may lag behind the leaf that readers use."""
-
-
-@dataclass(frozen=True, slots=True)
-class Anchors:
-    """What the sources of a trust hold together; None when one of them could not be read, and why."""
-
-    anchors: tuple[Certificate, ...] | None = None
-    trouble: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """One look at an identity: disk, notes, sources of trust, and what the listeners serve.
-
-    `layout` is that of the wanted files. `served` holds the looks since the last switch or reload
-    only, so that an old look never speaks for a new generation. `facts` are those of the broker,
-    None while it has never been asked.
-    """
-
-    disk: Disk
-    record: Record
-    layout: str
-    trust: Anchors = Anchors()
-    peer_trust: Anchors = Anchors()
-    served: Mapping[str, Served] = field(default_factory=dict)
-    facts: BrokerFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +58,11 @@ class Situation:
     def current(self) -> Generation | None:
         """The generation that readers see."""
         return self.observed.disk.current
+
+    @property
+    def issuer(self) -> str:
+        """The name of the issuer that is asked for the next leaf."""
+        return self.wanted.issuer if self.rotation is None else self.rotation.next_issuer
 
     @property
     def record(self) -> Record:
@@ -126,13 +108,28 @@ class Situation:
             request=generation.request,
             chain=generation.chain,
             key=generation.leaf.public_key,
-            peer_anchors=self.observed.peer_trust.anchors or (),
+            peer_anchors=self.peer_anchors,
         )
+
+    @cached_property
+    def peer_anchors(self) -> tuple[Certificate, ...]:
+        """What the peers trust, as far as it can be read, and what the leaves that were in use led to.
+
+        A CA that is deleted at the issuer vanishes from its sources, and lives on in truststores.
+        """
+        generations = (*([self.current] if self.current else []), *self.observed.disk.kept)
+        proven = (one.anchor for one in generations if one.anchor is not None)
+        return by_fingerprint((*self.observed.peer_trust.seen, *proven))
+
+    @cached_property
+    def rotation(self) -> RotationView | None:
+        """Where a CA rotation stands; None while there is no generation that could take part in one."""
+        return None if self.current is None else RotationView(self, self.current)
 
     def anchor_of(self, chain: tuple[Certificate, ...], request: Request) -> Certificate | None:
         """Return the anchor of the peers that a chain leads to; None when there is none, or they cannot be read."""
         leaf, *intermediates = chain
-        path = find_path(leaf, intermediates, self.observed.peer_trust.anchors or (), self.now, request.usages)
+        path = find_path(leaf, intermediates, self.peer_anchors, self.now, request.usages)
         return None if isinstance(path, NoPath) else path.certificates[-1]
 
     @cached_property
@@ -334,6 +331,18 @@ class Situation:
         return found if request_of(found.leaf, self.wanted.request) is not None else None
 
     @cached_property
+    def changes_from(self) -> datetime | None:
+        """From when what readers use may change; None: a person has paused it.
+
+        Neither a pause nor a window that is closed holds up what is urgent, or the first certificate.
+        """
+        if self.current is None or self.urgent:
+            return self.now
+        if self.record.rotation.pause is not None:
+            return None
+        return opens_at(self.wanted.windows, self.now)
+
+    @cached_property
     def renewal_reason(self) -> str | None:
         """Why a new leaf is needed now, as half a sentence; None when it is not."""
         current = self.current
@@ -356,7 +365,12 @@ class Situation:
             return f"the leaf expired at {current.leaf.not_after:%Y-%m-%d %H:%M:%SZ}"
         if self.next_renewal is not None and self.next_renewal <= self.now:
             return f"its renewal fell at {self.next_renewal:%Y-%m-%d %H:%M:%SZ}"
-        return None
+        return self.rotation.reissue_reason if self.rotation is not None and self._may_rotate else None
+
+    @property
+    def _may_rotate(self) -> bool:
+        """Whether the leaf may be replaced before it is due: nobody holds it, and none was just rolled back from."""
+        return not self.held and self.refuted_candidate is None
 
     @property
     def _is_answered(self) -> bool:
@@ -371,7 +385,8 @@ class Situation:
         One that has expired since is worth nothing; one that came expired is for the proof to refute.
         """
         pending = self.observed.disk.pending
-        if pending is None or pending.issued is None or pending.issuer != self.wanted.issuer:
+        known = {self.wanted.issuer, self.wanted.failover}
+        if pending is None or pending.issued is None or pending.issuer not in known:
             return None
         if not pending.request.same_identity(self.wanted.request):
             return None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.core.issuer_status import IssuerStatus
     from agent.core.record import Tries
     from agent.core.restart import RestartDue
+    from agent.core.rotation import Stage
 
 
 class Health(StrEnum):
@@ -58,6 +59,73 @@ class BrokerStatus:
     unknown: str = ""
     remarks: tuple[str, ...] = ()
     took: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorStatus:
+    """A trust anchor that is known: where it was seen, and what becomes of it.
+
+    `state` is `trusted` (in the truststores), `entering`, `waiting` (for a person's approval), `leaving`,
+    or `gone` (seen, and let go by a person). `held` says why it does not leave yet.
+    """
+
+    anchor: Certificate
+    state: str
+    sources: tuple[str, ...] = ()
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """A peer and what it was last known to do: of each question that matters now, the verdict.
+
+    `verdicts` are keyed by the question in words, as `trusts CN=New CA`.
+    """
+
+    peer: str
+    at: datetime
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitedStatus:
+    """An answer of a peer that the next step waits for: the question in words, and what is known so far.
+
+    `verdict` is never `proven`. A person's word answers what is unknown, and goes against nothing that is refuted.
+    """
+
+    peer: str
+    question: str
+    verdict: Verdict
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RotationStatus:
+    """Where an identity stands in a CA rotation, and what it waits for; `why` is one sentence.
+
+    `awaits` are the answers that a step waits for. `paused` and `aborted` say who did that and when,
+    empty where nobody did. `opens_at` is when the next maintenance window opens, None while
+    changes may be made.
+    """
+
+    stage: Stage
+    why: str
+    since: datetime | None = None
+    leaf_ca: str = ""
+    target_ca: str = ""
+    anchors: tuple[AnchorStatus, ...] = ()
+    peers: tuple[PeerStatus, ...] = ()
+    awaits: tuple[AwaitedStatus, ...] = ()
+    paused: str = ""
+    aborted: str = ""
+    opens_at: datetime | None = None
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The peers that a step waits for, each once."""
+        return tuple(dict.fromkeys(one.peer for one in self.awaits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +194,7 @@ class IdentityStatus:
     principal: str | None = None
     restart: RestartDue | None = None
     broker: BrokerStatus | None = None
+    rotation: RotationStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

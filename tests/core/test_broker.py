@@ -15,6 +15,7 @@ from agent.core.broker import (
     ListenerFacts,
     Node,
     Source,
+    bound_ports,
     contradiction,
     covers,
     effective,
@@ -89,6 +90,42 @@ def test_broker_that_shows_nothing_has_defaults_of_kafka() -> None:
     assert listener(facts, "SSL").asks_clients is ClientAuth.NONE
     assert listener(facts, "SSL").principal_rules == "DEFAULT"
     assert (facts.allow_dn_changes, facts.allow_san_changes) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("voters", "found"),
+    [
+        ("1@kafka1:9094, 22@[2001:db8::1]:9094", (Node(1, "kafka1", 9094), Node(22, "2001:db8::1", 9094))),
+        ("1@0.0.0.0:0", (Node(1, "0.0.0.0", 0),)),  # noqa: S104 - what Kafka has for no address yet
+        ("kafka1:9094,x@kafka1:9094,1@kafka1,1@:9094,", ()),
+        ("", ()),
+    ],
+)
+def test_controllers_are_known_by_the_voters(voters: str, found: tuple[Node, ...]) -> None:
+    """Each with its id and where it is; what is none of that is left out."""
+    facts = read_broker(7, values(controller__quorum__voters=voters))
+    assert facts.voters == found
+
+
+def test_controllers_may_be_known_by_their_addresses_alone() -> None:
+    """A quorum that changes as it runs has no voters in the configuration (KIP-853)."""
+    facts = read_broker(
+        7,
+        values(
+            controller__quorum__bootstrap__servers="kafka1:9094, kafka2:9094", controller__listener__names="controller"
+        ),
+    )
+    assert facts.controller_bootstrap == ("kafka1:9094", "kafka2:9094")
+    assert facts.controller_listeners == ("CONTROLLER",)
+
+
+def test_ports_of_the_settings_listeners_are_where_the_broker_is_bound() -> None:
+    """It may be advertised at another one; the settings' address tells where the broker does not."""
+    listeners = [BrokerListener("SSL", STORE, None, "kafka1:443"), BrokerListener("OTHER", STORE, None)]
+    wanted = KafkaBrokerReload(None, tuple(listeners))
+    facts = read_broker(1, values(listeners="SSL://:9092"))
+    assert bound_ports(facts, wanted) == (9092,)
+    assert bound_ports(None, wanted) == (443,)
 
 
 def test_listener_is_found_in_any_case_of_letters() -> None:

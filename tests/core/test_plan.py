@@ -26,6 +26,7 @@ from agent.core.actions import (
     Settle,
     Switch,
 )
+from agent.core.anchors import Origin
 from agent.core.broker import BrokerFacts, ListenerFacts
 from agent.core.command import CommandReload
 from agent.core.configuration import Listener, RenewalPolicy
@@ -33,13 +34,14 @@ from agent.core.evidence import Served, Verdict
 from agent.core.files import ClientAuth, PemFiles
 from agent.core.generation import Cause, Damage, Disk, FileDamage, FileRecord, Generation, Issued, Pending
 from agent.core.kafka_spec import NodeRole, SecurityProtocol
+from agent.core.observed import Observed
 from agent.core.plan import LOOK, Plan, decide
 from agent.core.record import REFUTED, Failure, Record, Replaced, Tries
 from agent.core.restart import RAFT_CLIENT, RestartDue
-from agent.core.situation import Anchors, Observed, Situation
+from agent.core.situation import Situation
 from tests.daemon.memory_broker import SPEC
 from tests.daemon.world import ADDRESS, OF_BROKER, WANTED
-from tests.material import NOW, Ca, make_key, make_request
+from tests.material import NOW, Ca, make_key, make_request, shown
 
 if TYPE_CHECKING:
     from agent.core.certificate import Certificate
@@ -51,7 +53,7 @@ KEYS = [make_key() for _ in range(3)]
 LEAVES = [LINK.leaf(REQUEST, key) for key in KEYS]
 EXPIRED = LINK.leaf(REQUEST, KEYS[0], not_before=NOW - timedelta(days=60))
 DUE = LINK.leaf(REQUEST, KEYS[0], not_before=NOW - timedelta(days=25))
-ANCHORS = Anchors((ROOT.certificate,))
+ANCHORS = shown(ROOT.certificate)
 
 
 def generation(number: int, leaf: object = None, **changes: object) -> Generation:
@@ -78,7 +80,7 @@ def observed(current: Generation | None, record: Record | None = None, **changes
     disk = Disk(current, current.leaf.public_key if current else None)
     served = {ADDRESS: Served(ADDRESS, NOW, current.leaf.fingerprint)} if current else {}
     known = record or Record(reloaded=number, settled=number)
-    seen = Observed(disk, known, "layout", ANCHORS, ANCHORS, served)
+    seen = Observed(disk, known, "layout", ANCHORS, ANCHORS, served, peers_asked_at=NOW)
     for name in ("key", "damages", "kept", "pending", "trouble"):
         if name in changes:
             seen = replace(seen, disk=replace(seen.disk, **{name: changes.pop(name)}))  # type: ignore[arg-type]
@@ -126,9 +128,9 @@ DOWN = {ADDRESS: Served(ADDRESS, NOW, None, trouble="connection refused")}
         (observed(SECOND, OPEN, served=DEAF, kept=(generation(1, EXPIRED),)), Reload(2)),
         (observed(SECOND, served=DEAF, kept=(FIRST,)), Reload(2)),
         (observed(FIRST, Record(reloaded=1, refuted=2), served=DEAF, kept=(SECOND,)), Reload(1)),
-        (observed(SECOND, trust=Anchors((ROOT.certificate, STRANGER.certificate))), Publish(Cause.ANCHORS)),
-        (observed(SECOND, trust=Anchors(None, "gone")), None),
-        (observed(SECOND, Record(), trust=Anchors((STRANGER.certificate,))), Reload(2)),
+        (observed(SECOND, trust=shown(ROOT.certificate, STRANGER.certificate)), Publish(Cause.ANCHORS)),
+        (observed(SECOND, trust=shown(trouble="gone")), None),
+        (observed(SECOND, Record(), trust=shown(STRANGER.certificate)), Reload(2)),
         (observed(FIRST, Record(1, 1, refuted=2), kept=(SECOND,)), Switch(2)),
         (observed(generation(1, DUE)), Issue()),
         (observed(generation(1, DUE), pending=ANSWERED), Publish(Cause.LEAF)),
@@ -171,7 +173,7 @@ def test_without_reload_and_proof_a_switch_is_enough() -> None:
 def test_an_identity_without_truststores_has_no_use_for_anchors() -> None:
     """Other anchors change no file, so they change nothing."""
     wanted = replace(WANTED, files=(PemFiles(combined="tls.pem"),))
-    seen = observed(SECOND, trust=Anchors((STRANGER.certificate,)))
+    seen = observed(SECOND, trust=shown(STRANGER.certificate, origin=Origin.FILE, source="/etc/ca.d"))
     assert decide(seen, wanted, NOW).action is None
 
 
@@ -268,7 +270,7 @@ RECORDS = st.builds(
 GENERATIONS = st.builds(generation, st.integers(1, 4), st.sampled_from([*LEAVES, DUE, EXPIRED]))
 DAMAGES = st.lists(st.builds(FileDamage, st.sampled_from(WANTED.names), st.sampled_from(Damage)), max_size=3).map(tuple)
 SERVED = st.sampled_from([*(leaf.fingerprint for leaf in (*LEAVES, DUE)), None, "0" * 64])
-SOURCES = st.sampled_from([ANCHORS, Anchors(None, "gone"), Anchors((ROOT.certificate, STRANGER.certificate))])
+SOURCES = st.sampled_from([ANCHORS, shown(trouble="gone"), shown(ROOT.certificate, STRANGER.certificate)])
 
 
 @st.composite
@@ -387,7 +389,7 @@ def of_broker(current: Generation, record: Record | None = None, *looks: Served,
 AWAITED, PARTLY_AWAITED = replace(OPEN, restart=WHOLLY), replace(OPEN, restart=PARTLY)
 OLD, GONE = glance(FIRST.leaf), glance(EXPIRED)
 OTHERS = generation(2, FIRST.leaf, anchors=MORE, cause=Cause.ANCHORS)
-TOLD_OF_OTHERS = of_broker(OTHERS, OPEN, glance(FIRST.leaf, OURS), kept=(FIRST,), trust=Anchors(MORE))
+TOLD_OF_OTHERS = of_broker(OTHERS, OPEN, glance(FIRST.leaf, OURS), kept=(FIRST,), trust=shown(*MORE))
 
 
 @pytest.mark.parametrize(
@@ -427,7 +429,7 @@ TOLD_OF_OTHERS = of_broker(OTHERS, OPEN, glance(FIRST.leaf, OURS), kept=(FIRST,)
             RollBack(1, refuted=2),
         ),
         # Other anchors are proven by the names of CAs, and gone back from once.
-        (of_broker(OTHERS, OPEN, trust=Anchors(MORE)), Settle(2), Settle(2)),
+        (of_broker(OTHERS, OPEN, trust=shown(*MORE)), Settle(2), Settle(2)),
         (TOLD_OF_OTHERS, RollBack(1, refuted=2), RollBack(1, refuted=2)),
     ],
 )
@@ -451,7 +453,7 @@ def test_anchors_that_were_rolled_back_from_are_tried_again_and_not_written_agai
     """The sources of trust still hold them, and the generation that has them waits in its own lane: no loop."""
     later = Tries(1, NOW + timedelta(minutes=2), Failure("refuted", "", NOW))
     back = Record(1, refuted=2, switching=later)
-    seen = of_broker(FIRST, back, kept=(OTHERS,), trust=Anchors(MORE))
+    seen = of_broker(FIRST, back, kept=(OTHERS,), trust=shown(*MORE))
     assert decide(seen, OF_BROKER, NOW).action == Settle(1)
     settled = replace(seen, record=replace(back, settled=1))
     plan = decide(settled, OF_BROKER, NOW)
@@ -459,9 +461,9 @@ def test_anchors_that_were_rolled_back_from_are_tried_again_and_not_written_agai
     assert not any(isinstance(step.action, Publish) for step in plan.steps)
     assert decide(settled, OF_BROKER, NOW + timedelta(minutes=2)).action == Switch(2)
     # Where the way back is refuted too there is no third, and no way forth before its time.
-    still = of_broker(FIRST, back, glance(FIRST.leaf, MORE), kept=(OTHERS,), trust=Anchors(MORE))
+    still = of_broker(FIRST, back, glance(FIRST.leaf, MORE), kept=(OTHERS,), trust=shown(*MORE))
     assert decide(still, OF_BROKER, NOW).action == Reload(1)
-    other = replace(settled, trust=Anchors((ROOT.certificate, LINK.certificate)))
+    other = replace(settled, trust=shown(ROOT.certificate, LINK.certificate))
     assert decide(other, OF_BROKER, NOW).action == Publish(Cause.ANCHORS)
 
 
@@ -640,9 +642,9 @@ def test_a_replaced_leaf_is_noted_and_revoked_when_nothing_reaches_it() -> None:
 def test_other_anchors_wait_for_the_readers_unless_those_cannot_be_told() -> None:
     """What a broker that is down finds when it starts must be right."""
     later = Tries(1, NOW + timedelta(minutes=1), Failure("down", "", NOW))
-    seen = of_broker(SECOND, Record(), trust=Anchors(MORE))
+    seen = of_broker(SECOND, Record(), trust=shown(*MORE))
     assert decide(seen, OF_BROKER, NOW).action == Reload(2)
-    seen = of_broker(SECOND, Record(settling=later), trust=Anchors(MORE))
+    seen = of_broker(SECOND, Record(settling=later), trust=shown(*MORE))
     assert decide(seen, OF_BROKER, NOW).action == Publish(Cause.ANCHORS)
 
 
@@ -660,11 +662,11 @@ def test_of_two_changes_that_are_refused_each_has_its_turn(count: int, cause: Ca
     """They share a lane, and the first would have every try of it; one that nobody refuses goes in its order."""
     tries = Tries(count, NOW, Failure("no", "", NOW, refused=refused) if count else None)
     record = Record(1, 1, publishing=tries)
-    seen = of_broker(generation(1, DUE), record, trust=Anchors(MORE), pending=ANSWERED)
+    seen = of_broker(generation(1, DUE), record, trust=shown(*MORE), pending=ANSWERED)
     assert decide(seen, OF_BROKER, NOW).action == Publish(cause)
-    alone = of_broker(generation(1, DUE), record, trust=Anchors(MORE), pending=PENDING)
+    alone = of_broker(generation(1, DUE), record, trust=shown(*MORE), pending=PENDING)
     assert Publish(Cause.ANCHORS) in [step.action for step in decide(alone, OF_BROKER, NOW).steps]
-    early = of_broker(FIRST, record, trust=Anchors(MORE), pending=ANSWERED)
+    early = of_broker(FIRST, record, trust=shown(*MORE), pending=ANSWERED)
     assert Publish(Cause.ANCHORS) in [step.action for step in decide(early, OF_BROKER, NOW).steps]
 
 

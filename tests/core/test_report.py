@@ -19,7 +19,6 @@ from agent.core.record import Failure, Lane, Record, Tries
 from agent.core.report import BrokerReport, blinded, report, unseen
 from agent.core.restart import RestartDue
 from agent.core.secret import Secret
-from agent.core.situation import Anchors, Observed
 from agent.core.status import AgentStatus, BrokerStatus, Counts, Health, IdentityStatus
 from tests.core.test_plan import (
     ANSWERED,
@@ -43,10 +42,11 @@ from tests.core.test_plan import (
 )
 from tests.daemon.memory_broker import SPEC
 from tests.daemon.world import ADDRESS, OF_BROKER, WANTED
-from tests.material import NOW, make_key
+from tests.material import NOW, make_key, shown
 
 if TYPE_CHECKING:
     from agent.core.configuration import Wanted
+    from agent.core.observed import Observed
 
 FAILED = Tries(3, NOW, Failure("it broke", "mend it", NOW))
 
@@ -105,8 +105,8 @@ def test_what_keeps_an_identity_from_being_ready_is_named(seen: Observed, word: 
         (observed(FIRST, Record(1, 1, refuted=2), kept=(SECOND,)), "rolled back from"),
         (observed(generation(1, DUE), Record(1, 1, held_leaf=DUE.fingerprint)), "person rolled back"),
         (observed(SECOND, damages=(FileDamage("ca.crt", Damage.EDITED_TRUSTSTORE),)), "edited by hand"),
-        (observed(SECOND, trust=Anchors(None, "gone")), "source of trust cannot be read: gone"),
-        (observed(SECOND, peer_trust=Anchors(None, "gone")), "what the peers trust"),
+        (observed(SECOND, trust=shown(trouble="gone")), "source of trust cannot be read: gone"),
+        (observed(SECOND, peer_trust=shown(trouble="gone")), "what the peers trust"),
     ],
 )
 def test_what_a_person_should_look_at_is_named(seen: Observed, word: str) -> None:
