@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
+    from agent.core.anchors import CaId, Sighting
     from agent.core.certificate import Certificate
     from agent.core.credentials import Credentials
     from agent.core.evidence import Served
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from agent.core.issuer_status import Examined, IssuerStatus
     from agent.core.judgement import Judgement, Look
     from agent.core.record import Record
+    from agent.core.testimony import Peers
 
 
 Note: TypeAlias = Callable[[Order], Awaitable[None]]
@@ -43,7 +45,13 @@ class CertificateIssuer(Protocol):
         """
 
     async def anchors(self) -> tuple[Certificate, ...]:
-        """Return the CA's own trust anchors; raise `TrustError` when they cannot be had or are none."""
+        """Return the trust anchors of the CA that it issues under now; raise `TrustError` when there are none."""
+
+    async def listed(self) -> tuple[Certificate, ...]:
+        """Return the anchors of the other CAs that it holds: one in waiting, or one that was left behind.
+
+        Raise `TrustError` when that cannot be told. A CA that never holds another returns nothing.
+        """
 
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:
         """Have a leaf that this CA gave revoked, as superseded; raise `IssuanceError` when it is not.
@@ -65,10 +73,20 @@ class CertificateIssuer(Protocol):
 
 
 class AnchorSource(Protocol):
-    """A place where trust anchors come from."""
+    """A place where trust anchors come from.
 
-    async def anchors(self) -> tuple[Certificate, ...]:
-        """Return the anchors, each once; raise `TrustError` when they cannot be read or are none."""
+    `silent` says why the last look showed less than it might have, empty where it showed all that there is.
+    """
+
+    @property
+    def silent(self) -> str:
+        """Why the last look may have shown less than there is."""
+
+    def forget(self) -> None:
+        """Have the next look see what is so then: there is reason to think that it has changed."""
+
+    async def sightings(self) -> tuple[Sighting, ...]:
+        """Return the anchors that it shows now, each once; raise `TrustError` when they cannot be read or are none."""
 
 
 class Store(Protocol):
@@ -117,6 +135,9 @@ class Store(Protocol):
 
     async def credentials(self, number: int) -> Credentials:
         """Return the key and the chain of a generation."""
+
+    async def candidate(self) -> Credentials | None:
+        """Return the pending key and the chain that a CA gave for it; None where there is no such leaf."""
 
     async def opened(self, number: int, name: str) -> Opened:
         """Return what a store of a generation is, opened with the password that is set now."""
@@ -182,6 +203,23 @@ class Visitor(Protocol):
 
         `shown` is the certificate that is offered to it.
         """
+
+
+class Witness(Protocol):
+    """Finds the peers of an identity, and asks each whom it trusts and whose leaves it uses."""
+
+    async def testify(
+        self, shown: Sequence[Credentials], anchors: Sequence[Certificate], staying: frozenset[CaId]
+    ) -> Peers:
+        """Ask every peer that can be asked; nothing is raised, and no word of a person is among the answers.
+
+        `shown` are offered to each that asks for a certificate: the leaf in use, and one of another CA
+        before it is current. `anchors` are all that are known, wanted or not. `staying` are the CAs that
+        stay in the truststores here: a leaf that verifies by one of them uses no other.
+        """
+
+    async def reader_started_at(self) -> datetime | None:
+        """Return when the process was started that reads the files as it starts; None where nobody can tell."""
 
 
 class Notifier(Protocol):

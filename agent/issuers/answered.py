@@ -1,4 +1,4 @@
-"""The certificates in a CA's answer."""
+"""The certificates in a CA's answer, and which of them are its anchors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core.certificate import Certificate
-from agent.core.chain import MOST_CERTIFICATES
+from agent.core.chain import MOST_CERTIFICATES, is_self_signed, is_signed_by
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
@@ -42,3 +42,25 @@ def certificates_in(texts: Iterable[str]) -> tuple[Certificate, ...]:
     if len(found) > MOST_CERTIFICATES:
         raise too_many
     return tuple(found.values())
+
+
+def roots(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
+    """Return the self-signed certificates that the first of a CA's chain leads to by the fewest signatures.
+
+    A CA that has signed itself is its own root, although the chain may hold it cross-signed by the one
+    before, and that one's root: they are another CA's. Two of one name and key are both its roots.
+    """
+    level, seen = list(chain[:1]), set(chain[:1])
+    while level:
+        found = tuple(filter(is_self_signed, level))
+        if found:
+            return found
+        level = [above for above in chain if above not in seen and any(is_signed_by(one, above) for one in level)]
+        seen.update(level)
+    return ()
+
+
+def others(certificates: Iterable[Certificate], own: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """Return the self-signed certificates that are not among a CA's own roots, each once."""
+    own = frozenset(own)
+    return tuple(one for one in dict.fromkeys(certificates) if one not in own and is_self_signed(one))

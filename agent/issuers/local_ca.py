@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -14,7 +15,7 @@ from agent.issuers.local.folder import AuthorityFolder
 from agent.issuers.local.leaf import make_leaf, proven_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from agent.core.certificate import Certificate
@@ -74,13 +75,18 @@ class LocalCa:
         return await self._call(within, self._issue, pending, min(within, LOCK_PATIENCE))
 
     async def anchors(self) -> tuple[Certificate, ...]:
-        """Return the root, the one that is to follow it, and those before it that have not ended."""
+        """Return the root that signs the intermediate now."""
+        with _of_trust():
+            return ((await self._call(ANSWER_WITHIN, self._current, self._clock(), LOCK_PATIENCE)).root,)
+
+    async def listed(self) -> tuple[Certificate, ...]:
+        """Return the root that is to follow, and those before the current one that have not ended.
+
+        A CA that is still to be made, and not by this one (`read_only`), has none.
+        """
         now = self._clock()
-        try:
-            authority = await self._call(ANSWER_WITHIN, self._current, now, LOCK_PATIENCE)
-        except IssuanceError as error:
-            raise TrustError(error.what, advice=error.advice) from error
-        return authority.anchors(now)
+        with _of_trust():
+            return await self._call(ANSWER_WITHIN, self._others, now, LOCK_PATIENCE)
 
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:  # noqa: ARG002 - of the port
         """Refuse: nobody would hear of it."""
@@ -164,6 +170,11 @@ class LocalCa:
         self._authority = authority
         return authority
 
+    def _others(self, now: datetime, patience: timedelta) -> tuple[Certificate, ...]:
+        if self._read_only and self._on_disk() is None:
+            return ()
+        return self._current(now, patience).others(now)
+
     def _on_disk(self) -> Authority | None:
         """Return what stands on disk, read again only when a file changed."""
         try:
@@ -202,3 +213,12 @@ class LocalCa:
             advice="see whether the disk is well",
             reason="time-out",
         )
+
+
+@contextmanager
+def _of_trust() -> Iterator[None]:
+    """Turn a failure of the CA into one of a source of trust."""
+    try:
+        yield
+    except IssuanceError as error:
+        raise TrustError(error.what, advice=error.advice) from error

@@ -58,7 +58,11 @@ class Manual:
         """Return what the file of anchors holds now, each once."""
         if self._anchors is None:
             raise TrustError(f"the issuer {self.name} names no anchors", advice=ELSEWHERE)
-        return await self._anchors.anchors()
+        return tuple(dict.fromkeys(sighting.anchor for sighting in await self._anchors.sightings()))
+
+    async def listed(self) -> tuple[Certificate, ...]:
+        """Return nothing: whatever the file of anchors holds is the CA's own."""
+        return ()
 
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:  # noqa: ARG002 - of the port
         """Refuse: the CA cannot be called; the settings never ask for it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from agent.core.anchors import Origin, Sighting
 from agent.core.files import StoreFormat
 from agent.errors import MaterialError, TrustError
 from agent.keystores import opened
@@ -42,16 +43,23 @@ class FileAnchorSource:
     by itself: a leaf in a truststore is a mix-up of files.
     """
 
+    silent = ""
+    """It shows all that there is, or raises."""
+
     def __init__(self, path: Path, password: Secret | None = None) -> None:
         self._path = path
         self._files = AnchorFiles(password)
 
-    async def anchors(self) -> tuple[Certificate, ...]:
+    def forget(self) -> None:
+        """Do nothing: each look is at the files as they are."""
+
+    async def sightings(self) -> tuple[Sighting, ...]:
         """Return the anchors, each once; files that have not changed are not read again.
 
         Raise `TrustError` for what is missing, holds no certificate, or cannot be read.
         """
-        return await self._files.certificates(self._load)
+        anchors = await self._files.certificates(self._load)
+        return tuple(Sighting(anchor, str(self._path), Origin.FILE) for anchor in anchors)
 
     def _load(self) -> tuple[Certificate, ...]:
         found = self._files.read(_members(self._path))

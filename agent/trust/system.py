@@ -7,11 +7,14 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.anchors import Origin, Sighting
 from agent.errors import TrustError
 from agent.trust.files import AnchorFiles, once
 
 if TYPE_CHECKING:
     from agent.core.certificate import Certificate
+
+NAME = "the system's bundle"
 
 BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
@@ -32,12 +35,19 @@ class SystemAnchorSource:
     no chain verifies with one, and a truststore must not change because time passes.
     """
 
+    silent = ""
+    """It shows all that there is, or raises."""
+
     def __init__(self) -> None:
         self._files = AnchorFiles()
 
-    async def anchors(self) -> tuple[Certificate, ...]:
+    def forget(self) -> None:
+        """Do nothing: each look is at the files as they are."""
+
+    async def sightings(self) -> tuple[Sighting, ...]:
         """Return the anchors, each once; raise `TrustError` when there are none or a file cannot be read."""
-        return await self._files.certificates(self._load)
+        anchors = await self._files.certificates(self._load)
+        return tuple(Sighting(anchor, NAME, Origin.SYSTEM) for anchor in anchors)
 
     def _load(self) -> tuple[Certificate, ...]:
         paths = _default_files() or [bundle for bundle in BUNDLES if bundle.is_file()][:1]

@@ -101,6 +101,15 @@ async def test_the_same_ca_has_the_same_anchors(ca: Tested) -> None:
     assert all(anchor.self_issued for anchor in first)
 
 
+async def test_each_own_anchor_proves_the_leaf_and_no_other_is_listed(ca: Tested) -> None:
+    """What a truststore takes at once is of the CA that signs now; a CA that is alone lists none beside."""
+    pending = pending_for()
+    issued = await ca.issue(pending)
+    for anchor in await ca.issuer.anchors():
+        assert refuted(pending, issued, (anchor,)) == ()
+    assert await ca.issuer.listed() == ()
+
+
 async def test_side_by_side_each_gets_its_own_leaf(ca: Tested) -> None:
     """Twenty at once: no answer is given to another."""
     requests = [make_request(f"CN=kafka{number}.example.com,OU=Brokers,O=MyOrg") for number in range(20)]

@@ -64,6 +64,11 @@ async def issue(ca: LocalCa, pending: Pending | None = None, *, lifetime: timede
     return await ca.issue(pending or make_pending(make_request(lifetime=lifetime)), note=note, within=WITHIN)
 
 
+async def trusted(ca: LocalCa) -> tuple[Certificate, ...]:
+    """Return every root that leaves may chain to: its own first, then those that it lists."""
+    return (*await ca.anchors(), *await ca.listed())
+
+
 def chains(issued: Issued, anchors: Sequence[Certificate], at: datetime) -> bool:
     """Return whether the answer's leaf has a path to one of the anchors."""
     leaf, *between = issued.certificates

@@ -18,7 +18,7 @@ from agent.issuers.local_ca import LocalCa
 from agent.stores.directory import DirectoryStore
 from agent.wiring.clock import utc_now
 from agent.wiring.local_ca_desk import retire, rotate
-from tests.issuers.local_cas import WITHIN, below, note
+from tests.issuers.local_cas import WITHIN, below, note, trusted
 from tests.material import make_request
 
 if TYPE_CHECKING:
@@ -79,9 +79,10 @@ async def test_retire_forgets_the_old_root(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="no retired root"):
         await retire(configuration, "local")
     await rotate(configuration, "local")
+    assert await ca.listed() == (old,)
     lines = await retire(configuration, "local")
     assert old.fingerprint in lines[0]
-    assert old not in await ca.anchors()
+    assert old not in await trusted(ca)
     with pytest.raises(AgentError, match="no retired root"):
         await retire(configuration, "local")
 
@@ -103,10 +104,10 @@ async def test_retire_waits_for_the_identities_of_this_host(tmp_path: Path) -> N
     with pytest.raises(AgentError, match="in use: broker") as caught:
         await retire(configuration, None)
     assert "cert-agent renew" in caught.value.advice
-    assert len(await ca.anchors()) == 2
+    assert len(await trusted(ca)) == 2
     await publish(wanted, ca)
     await retire(configuration, None)
-    assert len(await ca.anchors()) == 1
+    assert len(await trusted(ca)) == 1
 
 
 @pytest.mark.parametrize("verb", [rotate, retire])

@@ -16,7 +16,7 @@ from agent.core.identity import KeyAlgorithm
 from agent.errors import IssuerRefusedError
 from agent.keystores import pem
 from agent.keystores.private_key import to_pem
-from tests.issuers.local_cas import MONTH, WITHIN, YEAR, below, chains, folder, issue, local_ca
+from tests.issuers.local_cas import MONTH, WITHIN, YEAR, below, chains, folder, issue, local_ca, trusted
 from tests.issuers.pendings import make_pending
 from tests.material import NOW, make_key
 from tests.tools import need
@@ -73,7 +73,7 @@ async def test_another_key_type_takes_effect_when_a_certificate_is_made_anew(tmp
     assert chains(issued, anchors, NOW + 4.5 * YEAR)
     folder(tmp_path, KeyAlgorithm.RSA_2048).rotate(NOW + 4.5 * YEAR, within=WITHIN)
     issued = await issue(later)
-    assert [one.key_type for one in (*issued.certificates, *await later.anchors())] == [
+    assert [one.key_type for one in (*issued.certificates, *await trusted(later))] == [
         "ec-p256",
         "rsa-2048",
         "rsa-2048",

@@ -15,7 +15,7 @@ import pytest
 from agent.errors import IssuerRefusedError, TrustError
 from agent.issuers.local import files as local_files
 from agent.keystores import pem
-from tests.issuers.local_cas import MONTH, WITHIN, YEAR, Clock, chains, files, folder, issue, local_ca
+from tests.issuers.local_cas import MONTH, WITHIN, YEAR, Clock, chains, files, folder, issue, local_ca, trusted
 from tests.material import NOW
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,13 +28,14 @@ KILLER = Path(__file__).with_name("local_ca_killer.py")
 
 
 async def test_rotation_gives_new_leaves_a_new_root_and_keeps_the_old_one_trusted(tmp_path: Path) -> None:
-    """A running agent notices: its anchors are both roots, its next leaf is of the new one, its old leaf still good."""
+    """A running agent notices: its next leaf is of the new root, its own now; the old one is listed, its leaf good."""
     ca = local_ca(tmp_path)
     before = await issue(ca)
     (old,) = await ca.anchors()
     made = folder(tmp_path).rotate(NOW, within=WITHIN)
-    anchors = await ca.anchors()
-    assert anchors == (made.root, old)
+    assert await ca.anchors() == (made.root,)
+    assert await ca.listed() == (old,)
+    anchors = (made.root, old)
     assert made.root != old
     assert made.root.subject != old.subject
     after = await issue(ca)
@@ -61,9 +62,11 @@ async def test_retiring_forgets_the_old_roots(tmp_path: Path) -> None:
     before = await issue(ca)
     second = folder(tmp_path).rotate(NOW, within=WITHIN).root
     third = folder(tmp_path).rotate(NOW, within=WITHIN).root
-    assert set(await ca.anchors()) == {first, second, third}
+    assert await ca.anchors() == (third,)
+    assert set(await ca.listed()) == {first, second}
     assert set(folder(tmp_path).retire(NOW, within=WITHIN)) == {first, second}
     assert await ca.anchors() == (third,)
+    assert await ca.listed() == ()
     assert not chains(before, await ca.anchors(), NOW)
     assert folder(tmp_path).retire(NOW, within=WITHIN) == ()
 
@@ -75,9 +78,10 @@ async def test_retired_root_that_has_ended_is_no_anchor(tmp_path: Path) -> None:
     await ca.anchors()
     clock.now = NOW + 7 * YEAR
     root = folder(tmp_path).rotate(clock.now, within=WITHIN).root
-    assert len(await ca.anchors()) == 2
+    assert len(await ca.listed()) == 1
     clock.now = NOW + 10.1 * YEAR
     assert await ca.anchors() == (root,)
+    assert await ca.listed() == ()
     assert folder(tmp_path).retire(clock.now, within=WITHIN) == ()
 
 
@@ -105,24 +109,25 @@ async def test_rotation_helps_a_root_that_has_ended(tmp_path: Path) -> None:
 
 
 async def test_root_is_followed_by_another_in_the_last_fifth_of_its_life(tmp_path: Path) -> None:
-    """First the new root is an anchor beside the old one; a day later it signs, and the old one is an anchor still."""
+    """First the new root is listed beside the old one; a day later it signs, and the old one is listed still."""
     clock = Clock()
     ca = local_ca(tmp_path, clock)
     (old,) = await ca.anchors()
     clock.now = NOW + 7.9 * YEAR
-    assert await ca.anchors() == (old,)
+    assert await trusted(ca) == (old,)
     clock.now = OLD
     before = await issue(ca)
-    anchors = await ca.anchors()
-    assert anchors[0] == old
-    assert anchors[1].not_after > OLD + 9 * YEAR
+    assert await ca.anchors() == (old,)
+    anchors = await ca.listed()
+    assert anchors[0].not_after > OLD + 9 * YEAR
     assert chains(before, (old,), OLD)
     clock.now = OLD + DAY
     after = await issue(ca)
-    assert await ca.anchors() == (anchors[1], old)
-    assert chains(after, anchors[1:], clock.now)
+    assert await ca.anchors() == anchors
+    assert await ca.listed() == (old,)
+    assert chains(after, anchors, clock.now)
     assert not chains(after, (old,), clock.now)
-    assert chains(before, await ca.anchors(), clock.now)
+    assert chains(before, await ca.listed(), clock.now)
     assert sorted(files(tmp_path)) == ["intermediate.pem", f"retired/{old.fingerprint}.pem", "root.pem"]
 
 
@@ -134,30 +139,38 @@ async def test_root_at_its_very_end_is_followed_at_once(tmp_path: Path) -> None:
     issued = await issue(ca, lifetime=MONTH)
     assert issued.remarks == ()
     assert chains(issued, await ca.anchors(), late)
-    assert len(await ca.anchors()) == 2
+    assert len(await ca.listed()) == 1
 
 
 async def test_successor_is_forgotten_when_the_clock_was_wrong(tmp_path: Path) -> None:
     """A clock that was years ahead leaves no anchor of the future."""
     (root,) = await local_ca(tmp_path).anchors()
     await local_ca(tmp_path, OLD).anchors()
-    assert await local_ca(tmp_path).anchors() == (root,)
+    assert await trusted(local_ca(tmp_path)) == (root,)
     assert "successor.pem" not in files(tmp_path)
 
 
 async def test_rotation_by_hand_takes_no_root_that_was_made_before(tmp_path: Path) -> None:
     """Who rotates since the keys were read wants none of them, not the announced one either."""
-    announced = (await local_ca(tmp_path, NOW).anchors(), await local_ca(tmp_path, OLD).anchors())[1]
+    (root,) = await local_ca(tmp_path, NOW).anchors()
+    announced = await local_ca(tmp_path, OLD).listed()
+    assert len(announced) == 1
     made = folder(tmp_path).rotate(OLD, within=WITHIN)
     assert made.root not in announced
-    assert await local_ca(tmp_path, OLD).anchors() == (made.root, announced[0])
+    assert await trusted(local_ca(tmp_path, OLD)) == (made.root, root)
+
+
+async def test_ca_that_is_still_to_be_made_lists_nothing(tmp_path: Path) -> None:
+    """Whoever only looks is told that there is none when it asks for the own anchors."""
+    assert await local_ca(tmp_path / "ca", read_only=True).listed() == ()
+    assert not (tmp_path / "ca").exists()
 
 
 async def test_read_only_ca_renews_nothing(tmp_path: Path) -> None:
     """Whoever only looks sees the anchors that there are, and changes none."""
     anchors = await local_ca(tmp_path).anchors()
     before = files(tmp_path)
-    assert await local_ca(tmp_path, OLD, read_only=True).anchors() == anchors
+    assert await trusted(local_ca(tmp_path, OLD, read_only=True)) == anchors
     assert files(tmp_path) == before
 
 
@@ -174,8 +187,10 @@ async def test_retired_root_that_cannot_be_read_is_told(tmp_path: Path, content:
     with pytest.raises(TrustError, match="cannot be used") as caught:
         await local_ca(tmp_path).anchors()
     assert "once no leaf of that root is in use" in caught.value.advice
+    with pytest.raises(TrustError, match="cannot be used"):
+        await local_ca(tmp_path).listed()
     retired.unlink()
-    assert len(await local_ca(tmp_path).anchors()) == 1
+    assert len(await trusted(local_ca(tmp_path))) == 1
 
 
 async def test_folder_of_retired_roots_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -215,13 +230,13 @@ async def test_rotations_beside_running_agents_fail_nobody(tmp_path: Path) -> No
         ca, number = local_ca(tmp_path), 0
         while not done.is_set():
             issued = await issue(ca)
-            assert chains(issued, await ca.anchors(), NOW)
+            assert chains(issued, await trusted(ca), NOW)
             number += 1
         return number
 
     _, *numbers = await asyncio.gather(asyncio.to_thread(rotate), live(), live())
     assert min(numbers) > 0
-    assert len(await local_ca(tmp_path).anchors()) == 11
+    assert len(await trusted(local_ca(tmp_path))) == 11
 
 
 def test_rotation_between_two_reads_is_no_corruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,14 +304,14 @@ async def test_broken_off_at_any_step_leaves_a_ca_that_works(tmp_path: Path, ver
             left.add(pem.decode((copy / "root.pem").read_bytes()) == (old,))
         ca = local_ca(copy, clock)
         after = await issue(ca)
-        anchors = await ca.anchors()
-        assert chains(after, anchors, clock())
+        assert chains(after, await ca.anchors(), clock())
+        anchors = await trusted(ca)
         assert before is None or chains(before, anchors, clock())
         assert old is None or old in anchors
         # Nothing of it is in the way of the next one, which also leaves nothing behind.
         made = folder(copy).rotate(clock(), within=WITHIN)
-        assert (await ca.anchors())[0] == made.root
-        assert chains(after, await ca.anchors(), clock())
+        assert await ca.anchors() == (made.root,)
+        assert chains(after, await trusted(ca), clock())
         assert {name for name in files(copy) if not name.startswith("retired/")} == {"root.pem", "intermediate.pem"}
         assert not [name for name in files(copy) if name.endswith(".tmp")]
     assert left == {"first": {False}, "announce": {True}}.get(verb, {True, False})
@@ -312,9 +327,9 @@ async def test_retiring_broken_off_at_any_step_can_be_done_again(tmp_path: Path,
     root = folder(source).rotate(NOW, within=WITHIN).root
     counts = set()
     for copy in await break_off(tmp_path / "copies", source, "retire", how, Clock()):
-        anchors = await local_ca(copy).anchors()
+        anchors = await trusted(local_ca(copy))
         assert anchors[0] == root
         counts.add(len(anchors))
         folder(copy).retire(NOW, within=WITHIN)
-        assert await local_ca(copy).anchors() == (root,)
+        assert await trusted(local_ca(copy)) == (root,)
     assert counts == {3, 2, 1}

@@ -76,6 +76,7 @@ async def test_the_anchors_are_those_of_the_file(tmp_path: Path) -> None:
     assert not isinstance(found, NoPath)
     path.write_bytes(pem.encode([root.certificate, other.certificate]))
     assert await issuer.anchors() == (root.certificate, other.certificate)
+    assert await issuer.listed() == ()
 
 
 def _leaf_among_them(path: Path) -> None:

@@ -265,6 +265,8 @@ async def test_seal_and_rate_limit_are_waited_out(bao: OpenBao) -> None:
         assert "unseal it" in caught.value.advice
         with pytest.raises(TrustError, match="sealed"):
             await vault.anchors()
+        with pytest.raises(TrustError, match="sealed"):
+            await vault.listed()
         await bao.unseal()
         assert (await issue(vault)).certificates
 

@@ -58,6 +58,11 @@ class Load:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def wait_until_flowing(self) -> None:
         """Wait until the first record has come back; a failed send or the process's end fails the test with its log."""
         said = self._out.readline().strip()

@@ -80,7 +80,7 @@ class Access:
     """The roles' own limit of what may be asked for."""
     skew: timedelta = timedelta()
     """How far AWS's clock is from the clients' when it judges the time of a signature."""
-    denied: set[tuple[str, str]] = field(default_factory=set)
+    denied: set[tuple[str, str, str]] = field(default_factory=set)
     shared: frozenset[str] | None = None
     """The templates (`EndEntityCertificate/V1`) that the share leaves to other accounts; None: all."""
     subjects: set[str] = field(default_factory=lambda: {SUBJECT})
@@ -98,13 +98,13 @@ class Access:
         """Return a token that `AssumeRoleWithWebIdentity` takes, unless the claims say otherwise."""
         return self.provider.token(**({"iss": "https://oidc.example.com", "aud": AUDIENCE, "sub": SUBJECT} | claims))
 
-    def deny(self, action: str, principal: str = "*") -> None:
-        """Deny an action (`acm-pca:IssueCertificate`, `acm-pca:*`) to all whose ARN is like this."""
-        self.denied.add((action, principal))
+    def deny(self, action: str, principal: str = "*", resource: str = "*") -> None:
+        """Deny an action (`acm-pca:IssueCertificate`, `acm-pca:*`) to all whose ARN is like this, on such a CA."""
+        self.denied.add((action, principal, resource))
 
-    def allow(self, action: str, principal: str = "*") -> None:
+    def allow(self, action: str, principal: str = "*", resource: str = "*") -> None:
         """Take a denial back."""
-        self.denied.discard((action, principal))
+        self.denied.discard((action, principal, resource))
 
     def authenticate(self, request: Signed, service: str, operation: str) -> str:
         """Return the ARN of who has signed; raise `RefusedError` as the service would."""
@@ -152,7 +152,8 @@ class Access:
         """Raise what the service answers to who may not."""
         action = f"{asked.service}:{asked.operation}"
         forbidden = any(
-            fnmatchcase(action, pattern) and fnmatchcase(asked.caller, whom) for pattern, whom in self.denied
+            fnmatchcase(action, pattern) and fnmatchcase(asked.caller, whom) and fnmatchcase(asked.resource, what)
+            for pattern, whom, what in self.denied
         )
         if asked.service == "sts":
             self._authorize_sts(asked, forbidden=forbidden)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.anchors import Origin, Sighting
 from agent.core.files import Encryption
 from agent.core.secret import Secret
 from agent.errors import TrustError
@@ -19,6 +20,7 @@ from agent.keystores import jks, pem, pkcs12, private_key
 from agent.trust.files import MOST_FILES, FileAnchorSource
 from tests.material import NOW, Ca, make_key, make_request
 from tests.tools import need
+from tests.trust.sources import anchors_of
 
 PASSWORD = "correct horse battery"  # noqa: S105 - made up for the tests
 ONE, TWO = Ca.root("CN=One"), Ca.root("CN=Two")
@@ -28,7 +30,7 @@ async def test_anchors_come_from_a_file(tmp_path: Path) -> None:
     """A file's certificates are its anchors, each once."""
     file = tmp_path / "ca.txt"
     file.write_bytes(b"a bundle\n" + pem.encode([ONE.certificate, TWO.certificate, ONE.certificate]))
-    assert await FileAnchorSource(file).anchors() == (ONE.certificate, TWO.certificate)
+    assert await anchors_of(FileAnchorSource(file)) == (ONE.certificate, TWO.certificate)
 
 
 async def test_anchors_come_from_a_folder(tmp_path: Path) -> None:
@@ -38,20 +40,27 @@ async def test_anchors_come_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "c.pem").write_bytes(pem.encode([ONE.certificate]))
     (tmp_path / "README").write_text("not a certificate")
     (tmp_path / "old").mkdir()
-    assert await FileAnchorSource(tmp_path).anchors() == (ONE.certificate, TWO.certificate)
+    assert await anchors_of(FileAnchorSource(tmp_path)) == (ONE.certificate, TWO.certificate)
+
+
+async def test_anchors_of_files_say_where_they_were_seen(tmp_path: Path) -> None:
+    """By the path of the settings, a folder's its own: an operator is told what to look at."""
+    (tmp_path / "a.pem").write_bytes(pem.encode([ONE.certificate]))
+    for path in (tmp_path, tmp_path / "a.pem"):
+        assert await FileAnchorSource(path).sightings() == (Sighting(ONE.certificate, str(path), Origin.FILE),)
 
 
 async def test_anchors_may_be_intermediates(tmp_path: Path) -> None:
     """A CA below another is an anchor where an operator says so."""
     (tmp_path / "ca.pem").write_bytes(pem.encode([ONE.intermediate().certificate]))
-    assert len(await FileAnchorSource(tmp_path / "ca.pem").anchors()) == 1
+    assert len(await anchors_of(FileAnchorSource(tmp_path / "ca.pem"))) == 1
 
 
 async def test_anchors_may_be_a_self_signed_leaf(tmp_path: Path) -> None:
     """A broker's self-signed certificate, CA:FALSE as it is, is trusted by itself."""
     request, key = make_request("CN=self"), make_key()
     (tmp_path / "ca.pem").write_bytes(pem.encode([Ca.root("CN=self", key=key).leaf(request, key)]))
-    assert len(await FileAnchorSource(tmp_path / "ca.pem").anchors()) == 1
+    assert len(await anchors_of(FileAnchorSource(tmp_path / "ca.pem"))) == 1
 
 
 async def test_anchors_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
@@ -59,12 +68,12 @@ async def test_anchors_are_read_again_when_the_file_changes(tmp_path: Path) -> N
     file = tmp_path / "ca.pem"
     file.write_bytes(pem.encode([ONE.certificate]))
     source = FileAnchorSource(file)
-    first = await source.anchors()
-    assert (await source.anchors())[0] is first[0]
+    first = await anchors_of(source)
+    assert (await anchors_of(source))[0] is first[0]
     new = tmp_path / "new"
     new.write_bytes(pem.encode([TWO.certificate]))
     new.replace(file)
-    assert await source.anchors() == (TWO.certificate,)
+    assert await anchors_of(source) == (TWO.certificate,)
 
 
 async def test_anchors_follow_a_link_that_is_switched(tmp_path: Path) -> None:
@@ -75,17 +84,17 @@ async def test_anchors_follow_a_link_that_is_switched(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("1")
     (tmp_path / "ca.crt").symlink_to("..data/ca.crt")
     source = FileAnchorSource(tmp_path)
-    assert await source.anchors() == (ONE.certificate,)
+    assert await anchors_of(source) == (ONE.certificate,)
     (tmp_path / "new").symlink_to("2")
     (tmp_path / "new").rename(tmp_path / "..data")
-    assert await source.anchors() == (TWO.certificate,)
+    assert await anchors_of(source) == (TWO.certificate,)
 
 
 async def test_anchors_are_shared_by_many_callers(tmp_path: Path) -> None:
     """A hundred identities at once have the file parsed once."""
     (tmp_path / "ca.pem").write_bytes(pem.encode([ONE.certificate]))
     source = FileAnchorSource(tmp_path)
-    answers = await asyncio.gather(*(source.anchors() for _ in range(100)))
+    answers = await asyncio.gather(*(anchors_of(source) for _ in range(100)))
     assert {id(answer[0]) for answer in answers} == {id(answers[0][0])}
 
 
@@ -93,9 +102,9 @@ async def test_anchors_come_back_when_the_file_does(tmp_path: Path) -> None:
     """A failure is no state: the next look reads what is there then."""
     source = FileAnchorSource(tmp_path / "ca.pem")
     with pytest.raises(TrustError):
-        await source.anchors()
+        await anchors_of(source)
     (tmp_path / "ca.pem").write_bytes(pem.encode([ONE.certificate]))
-    assert await source.anchors() == (ONE.certificate,)
+    assert await anchors_of(source) == (ONE.certificate,)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +135,7 @@ async def test_anchors_refuse_a_bad_file_by_its_name(
     file = tmp_path / "ca.pem"
     file.write_bytes(content)
     with pytest.raises(TrustError, match=what) as caught:
-        await FileAnchorSource(tmp_path if as_folder else file).anchors()
+        await anchors_of(FileAnchorSource(tmp_path if as_folder else file))
     assert str(file) in caught.value.what
     assert caught.value.advice
 
@@ -141,7 +150,7 @@ async def test_anchors_refuse_what_is_no_file(tmp_path: Path) -> None:
         ("pipe", "is no file"),
     ):
         with pytest.raises(TrustError, match=what):
-            await FileAnchorSource(tmp_path / name).anchors()
+            await anchors_of(FileAnchorSource(tmp_path / name))
 
 
 async def test_anchors_refuse_a_folder_that_never_ends(tmp_path: Path) -> None:
@@ -149,21 +158,21 @@ async def test_anchors_refuse_a_folder_that_never_ends(tmp_path: Path) -> None:
     for number in range(MOST_FILES + 1):
         (tmp_path / f"{number}.pem").touch()
     with pytest.raises(TrustError, match=f"holds {MOST_FILES + 1} files"):
-        await FileAnchorSource(tmp_path).anchors()
+        await anchors_of(FileAnchorSource(tmp_path))
 
 
 async def test_anchors_refuse_what_may_not_be_read(tmp_path: Path) -> None:
     """A path that cannot be followed is said with its reason."""
     (tmp_path / "loop.pem").symlink_to("loop.pem")
     with pytest.raises(TrustError, match=r"loop\.pem cannot be read: Too many levels of symbolic links"):
-        await FileAnchorSource(tmp_path / "loop.pem").anchors()
+        await anchors_of(FileAnchorSource(tmp_path / "loop.pem"))
 
 
 async def test_anchors_do_not_care_for_dates(tmp_path: Path) -> None:
     """An expired anchor is what the operator put there; the proof judges dates."""
     old = Ca.root("CN=Old", not_after=ONE.certificate.not_before + timedelta(days=2))
     (tmp_path / "ca.pem").write_bytes(pem.encode([old.certificate]))
-    assert await FileAnchorSource(tmp_path).anchors() == (old.certificate,)
+    assert await anchors_of(FileAnchorSource(tmp_path)) == (old.certificate,)
 
 
 @pytest.fixture
@@ -190,7 +199,7 @@ async def test_anchors_come_from_a_file_of_any_format(tmp_path: Path, password: 
     """The bytes tell the format, not the name; a password that is not needed does no harm."""
     file = tmp_path / "cacerts"
     file.write_bytes(stores(ONE, TWO)[name])
-    assert await FileAnchorSource(file, password).anchors() == (ONE.certificate, TWO.certificate)
+    assert await anchors_of(FileAnchorSource(file, password)) == (ONE.certificate, TWO.certificate)
 
 
 async def test_anchors_come_from_a_folder_of_every_format(tmp_path: Path, password: Secret) -> None:
@@ -203,16 +212,16 @@ async def test_anchors_come_from_a_folder_of_every_format(tmp_path: Path, passwo
     (folder / "c.jks").write_bytes(stores(ONE)["jks"])
     (folder / "d.pfx").write_bytes(stores(three)["compatible"])
     (folder / "e.jceks").write_bytes(b"not read")
-    assert await FileAnchorSource(folder, password).anchors() == (TWO.certificate, ONE.certificate, three.certificate)
+    assert await anchors_of(FileAnchorSource(folder, password)) == (TWO.certificate, ONE.certificate, three.certificate)
 
 
 async def test_anchors_of_a_jks_need_no_password(tmp_path: Path) -> None:
     """As to keytool, they are then unchecked; a PKCS12 that has a password says where to write it."""
     (tmp_path / "cacerts").write_bytes(stores(ONE)["jks"])
-    assert await FileAnchorSource(tmp_path / "cacerts").anchors() == (ONE.certificate,)
+    assert await anchors_of(FileAnchorSource(tmp_path / "cacerts")) == (ONE.certificate,)
     (tmp_path / "cacerts").write_bytes(stores(ONE)["pkcs12"])
     with pytest.raises(TrustError, match=r"cacerts: .* does not open without a password") as caught:
-        await FileAnchorSource(tmp_path / "cacerts").anchors()
+        await anchors_of(FileAnchorSource(tmp_path / "cacerts"))
     assert "`password_file` or `password_environment` beside its path" in caught.value.advice
 
 
@@ -222,17 +231,17 @@ async def test_anchors_are_read_again_when_the_password_changes(tmp_path: Path, 
     file = tmp_path / "ca.p12"
     file.write_bytes(stores(ONE)["compatible"])
     source = FileAnchorSource(file, password)
-    first = await source.anchors()
-    assert (await source.anchors())[0] is first[0]
+    first = await anchors_of(source)
+    assert (await anchors_of(source))[0] is first[0]
     password.file.write_text("another, which is wrong")
     with pytest.raises(TrustError, match=r"ca\.p12: .* does not open with its password") as caught:
-        await source.anchors()
+        await anchors_of(source)
     assert "another" not in caught.value.diagnosis()
     password.file.write_text(PASSWORD)
-    assert await source.anchors() == (ONE.certificate,)
+    assert await anchors_of(source) == (ONE.certificate,)
     password.file.unlink()
     with pytest.raises(TrustError, match=r"ca\.p12: cannot read .*password") as caught:
-        await source.anchors()
+        await anchors_of(source)
     assert "make the file" in caught.value.advice
 
 
@@ -241,7 +250,7 @@ async def test_anchors_take_the_password_from_the_environment(tmp_path: Path, mo
     monkeypatch.setenv("TRUST_PASSWORD", PASSWORD)
     (tmp_path / "ca.jks").write_bytes(stores(TWO)["jks"])
     source = FileAnchorSource(tmp_path / "ca.jks", Secret(environment="TRUST_PASSWORD"))
-    assert await source.anchors() == (TWO.certificate,)
+    assert await anchors_of(source) == (TWO.certificate,)
 
 
 async def test_anchors_refuse_a_store_that_offers_none(tmp_path: Path, password: Secret) -> None:
@@ -255,11 +264,11 @@ async def test_anchors_refuse_a_store_that_offers_none(tmp_path: Path, password:
     ):
         file.write_bytes(content)
         with pytest.raises(TrustError, match=r"ca\.store: it holds no trusted certificate") as caught:
-            await FileAnchorSource(file, password).anchors()
+            await anchors_of(FileAnchorSource(file, password))
         assert caught.value.advice
     file.write_bytes(jks.truststore((leaf,), PASSWORD, now=NOW))
     with pytest.raises(TrustError, match=r"certificate 1 \(.*\) is no CA"):
-        await FileAnchorSource(file, password).anchors()
+        await anchors_of(FileAnchorSource(file, password))
 
 
 def export(folder: Path, password: Secret, *words: str) -> None:
@@ -276,7 +285,7 @@ async def test_anchors_that_java_would_not_see_are_taken_and_told(
     export(tmp_path, password, "-nokeys", "-in", "ca.pem", "-out", "ca.p12")
     source = FileAnchorSource(tmp_path / "ca.p12", password)
     for _ in range(3):
-        assert await source.anchors() == (ONE.certificate, TWO.certificate)
+        assert await anchors_of(source) == (ONE.certificate, TWO.certificate)
     told = capsys.readouterr().out
     assert told.count("not marked as trusted, so Java sees no entry in it") == 1
     assert str(tmp_path / "ca.p12") in told
@@ -305,7 +314,7 @@ async def test_the_cas_of_a_keystore_are_no_anchors(tmp_path: Path, password: Se
         "root",
     )
     with pytest.raises(TrustError, match=r"k\.p12: it holds no trusted certificate"):
-        await FileAnchorSource(tmp_path / "k.p12", password).anchors()
+        await anchors_of(FileAnchorSource(tmp_path / "k.p12", password))
 
 
 @pytest.mark.parametrize("change", ["longer", "as long"])
@@ -329,10 +338,10 @@ async def test_anchors_that_change_while_they_are_read_are_refused(
         patched.setattr(os, "fdopen", lambda descriptor, mode: Written(io.FileIO(descriptor, mode)))
         source = FileAnchorSource(file)
         with pytest.raises(TrustError, match=r"ca\.pem changed while it was read") as caught:
-            await source.anchors()
+            await anchors_of(source)
         assert caught.value.advice
     file.write_bytes(two)
-    assert await source.anchors() == (TWO.certificate,)
+    assert await anchors_of(source) == (TWO.certificate,)
 
 
 async def test_anchors_come_from_a_bundle_of_a_megabyte(tmp_path: Path) -> None:
@@ -340,7 +349,7 @@ async def test_anchors_come_from_a_bundle_of_a_megabyte(tmp_path: Path) -> None:
     text = b"# a comment as large as a hundred anchors\n" * 25_000
     (tmp_path / "bundle.pem").write_bytes(text + pem.encode([ONE.certificate]))
     assert (tmp_path / "bundle.pem").stat().st_size > 1024 * 1024
-    assert await FileAnchorSource(tmp_path / "bundle.pem").anchors() == (ONE.certificate,)
+    assert await anchors_of(FileAnchorSource(tmp_path / "bundle.pem")) == (ONE.certificate,)
 
 
 def jvm_anchors() -> tuple[Path, int]:
@@ -360,5 +369,5 @@ async def test_anchors_are_those_of_the_jvm(tmp_path: Path) -> None:
     """The `cacerts` that Java trusts by default is read, under the password that everybody knows."""
     cacerts, count = jvm_anchors()
     (tmp_path / "password").write_text("changeit\n")
-    anchors = await FileAnchorSource(cacerts, Secret(tmp_path / "password")).anchors()
+    anchors = await anchors_of(FileAnchorSource(cacerts, Secret(tmp_path / "password")))
     assert len(anchors) == count > 10

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.core.chain import is_self_signed
 from agent.errors import IssuerUnavailableError, MaterialError
-from agent.issuers.answered import certificates_in
+from agent.issuers.answered import certificates_in, roots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,8 +53,8 @@ class Authority:
 
     @property
     def anchors(self) -> tuple[Certificate, ...]:
-        """The self-signed certificates of the chain."""
-        return tuple(filter(is_self_signed, self.chain))
+        """The roots that the CA leads to: one as a rule, none where the chain lacks it."""
+        return roots(self.chain)
 
 
 def read_authority(certificate: dict[str, Any], described: dict[str, Any] | None) -> Authority:

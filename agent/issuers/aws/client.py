@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import IssuanceError, IssuerUnavailableError
@@ -55,8 +55,10 @@ class PcaClient:
                 "other identities' calls to AWS come first", advice="it is tried again", reason="queue"
             ) from None
         try:
-            with told(self._spec, self._confidences):
-                async with asyncio.timeout_at(end), self._client() as client:
+            # What is told of a failure names the CA that was asked.
+            asked = replace(self._spec, authority=parameters.get("CertificateAuthorityArn", self._spec.authority))
+            with told(asked, self._confidences):
+                async with asyncio.timeout_at(end), self._client(asked) as client:
                     answer = await getattr(client, operation)(**parameters)
                     if not isinstance(answer, dict):
                         raise TypeError(type(answer).__name__)
@@ -96,8 +98,8 @@ class PcaClient:
                 await lease.stack.aclose()
 
     @asynccontextmanager
-    async def _client(self) -> AsyncIterator[Any]:
-        """Lend the client; one whose credentials have failed is lent to nobody else."""
+    async def _client(self, asked: AwsPcaSpec) -> AsyncIterator[Any]:
+        """Lend the client, to ask the CA of `asked`; one whose credentials have failed is lent to nobody else."""
         from agent.issuers.aws.session import told
 
         async with self._making:
@@ -106,7 +108,7 @@ class PcaClient:
             lease = self._open
             lease.users += 1
         try:
-            with told(self._spec, self._confidences):
+            with told(asked, self._confidences):
                 yield lease.client
         except IssuanceError as error:
             if error.reason in STALE:

@@ -46,6 +46,7 @@ async def examine(  # noqa: PLR0913, PLR0917 - all that a question can be asked 
     except IssuanceError as error:
         return (*found, Examined("CA", Opinion.BAD, error.diagnosis()))
     found += _of_authority(authority, spec, requests, now)
+    found += await _of_waiting(issuer, spec, end)
     for template in sorted({template_arn(request, spec.template, spec.partition) for request in requests}):
         found.append(await _of_right(client, spec, authority, template, end))
     return tuple(found)
@@ -79,6 +80,24 @@ def _of_authority(
         yield Examined("signing algorithm", Opinion.BAD, f"{what}: correct `signing_algorithm`")
     if any(request.key is KeyAlgorithm.ED25519 for request in requests):
         yield Examined("key", Opinion.DOUBTFUL, "AWS names RSA and EC keys only: ask for `ec-p256`")
+
+
+async def _of_waiting(issuer: AwsPca, spec: AwsPcaSpec, end: float) -> tuple[Examined, ...]:
+    """Say of a CA in waiting what its root does not say, which is told beside this."""
+    if not spec.next_authority:
+        return ()
+    try:
+        waiting = await issuer.waiting(end)
+    except IssuanceError as error:
+        return (Examined("CA in waiting", Opinion.DOUBTFUL, error.diagnosis()),)
+    if waiting is None:
+        what = f"{spec.next_authority} has no certificate yet"
+        return (Examined("CA in waiting", Opinion.UNKNOWN, f"{what}: have one imported, and its root is shown"),)
+    if not waiting.anchors:
+        what = "its chain holds no self-signed certificate: import its certificate with its whole chain"
+        return (Examined("CA in waiting", Opinion.DOUBTFUL, what),)
+    subject = waiting.certificate.subject.rfc4514_string()
+    return (Examined("CA in waiting", Opinion.GOOD, f"{subject} ends at {waiting.end:%Y-%m-%d}"),)
 
 
 async def _of_right(client: PcaClient, spec: AwsPcaSpec, authority: Authority, template: str, end: float) -> Examined:

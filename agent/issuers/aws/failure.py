@@ -141,12 +141,14 @@ def _advice(error: ServiceError, spec: AwsPcaSpec | None) -> str:
     if code in BAD_IDENTITY_TOKEN:
         return "see that the role trusts the token's issuer, its audience and its subject"
     authority = spec.authority if spec else "the CA"
+    waits = spec is not None and spec.authority == spec.next_authority
+    setting = "`next_certificate_authority_arn`" if waits else "`certificate_authority_arn`"
     by_code = {
         "InvalidStateException": f"{authority} is disabled, expired, deleted or has no certificate yet: enable it, or"
         " import its certificate",
-        "ResourceNotFoundException": f"see that `certificate_authority_arn` is right: {authority} is not found in this"
+        "ResourceNotFoundException": f"see that {setting} is right: {authority} is not found in this"
         " region, or is not shared with this account",
-        "InvalidArnException": f"correct `certificate_authority_arn`: {authority}",
+        "InvalidArnException": f"correct {setting}: {authority}",
         "MalformedCSRException": "the service takes RSA and EC keys, and a subject or SANs that are not empty: correct"
         " `key`, `subject` or `sans`",
         "InvalidArgsException": "see `template`, `signing_algorithm` (its family must be that of the CA's key) and"

@@ -27,6 +27,7 @@ from agent.errors import (
     OrderLostError,
     TrustError,
 )
+from agent.issuers.answered import others
 from agent.issuers.aws.authority import Authority, read_authority, read_chain
 from agent.issuers.aws.client import PcaClient
 from agent.issuers.aws.failure import ALREADY, UNKNOWN_RECEIPT
@@ -52,6 +53,9 @@ POLLS = (0.3, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
 
 NEVER_SENT = frozenset({"throttled", "credentials", "queue", "unreachable", "TLS"})
 """The sorts of failures in which the service has ordered nothing: it was not asked, or said no."""
+
+NO_CERTIFICATE_YET = "InvalidStateException"
+"""The error of a CA that is being made, or waits for its certificate to be imported."""
 
 FRESH = timedelta(minutes=5)
 """How long what is known of the CA holds."""
@@ -112,18 +116,53 @@ class AwsPca:
         return Issued(certificates, self._clock(), (*remarks, *self._remarks(certificates[0], pending.request)))
 
     async def anchors(self) -> tuple[Certificate, ...]:
-        """Return the self-signed certificates of the CA's chain, the root's own as a rule."""
+        """Return the roots that the CA leads to: one as a rule."""
         try:
             authority = await self.authority(self._end(self._spec.within), fresh=True)
         except IssuanceError as error:
             raise TrustError(error.what, advice=error.advice) from error
         if not authority.anchors:
             raise TrustError(
-                f"the chain of {self._spec.authority} holds no self-signed certificate",
+                f"the chain of {self._spec.authority} holds no self-signed certificate that it leads to",
                 advice="import the CA's certificate with its whole chain, or name the root's file in `trust` and"
                 " `peer_trust` instead of this issuer",
             )
         return authority.anchors
+
+    async def listed(self) -> tuple[Certificate, ...]:
+        """Return the roots of the CA in waiting, where the settings name one, and others in the CA's own chain.
+
+        A CA in waiting that has no certificate yet has no root either.
+        """
+        end = self._end(self._spec.within)
+        try:
+            authority = await self.authority(end)
+            waiting = await self.waiting(end)
+        except IssuanceError as error:
+            raise TrustError(error.what, advice=error.advice) from error
+        return others((*authority.chain, *(waiting.anchors if waiting else ())), authority.anchors)
+
+    async def waiting(self, end: float) -> Authority | None:
+        """Return the CA in waiting; None where there is none, or it has no certificate yet.
+
+        It is none of this CA's trouble when it cannot be asked: raise `IssuanceError`, and the status stays.
+        """
+        following = self._spec.next_authority
+        if not following:
+            return None
+        try:
+            answer = await self._client.call(
+                "get_certificate_authority_certificate", end=end, CertificateAuthorityArn=following
+            )
+        except IssuerRefusedError as error:
+            if NO_CERTIFICATE_YET in error.what:
+                return None
+            raise
+        except IssuerUnavailableError as error:
+            if error.reason == "in progress":
+                return None
+            raise
+        return read_authority(answer, None)
 
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:
         """Revoke a leaf as superseded; one that is revoked already is well."""

@@ -44,10 +44,10 @@ class Authority:
     successor: Certificate | None = None
     retired: tuple[Certificate, ...] = ()
 
-    def anchors(self, now: datetime) -> tuple[Certificate, ...]:
-        """Return every root that leaves may chain to, the current one first; a retired one until it ends."""
+    def others(self, now: datetime) -> tuple[Certificate, ...]:
+        """Return the roots beside the current one: the one that is to follow it, and each before it until it ends."""
         after = (self.successor,) if self.successor else ()
-        return (self.root, *after, *self.still_trusted(now))
+        return (*after, *self.still_trusted(now))
 
     def still_trusted(self, now: datetime) -> tuple[Certificate, ...]:
         """Return the retired roots that have not ended."""

@@ -61,6 +61,11 @@ def chain_of_issuer(answer: Answer) -> tuple[Certificate, ...]:
     return read_certificates([*_texts([values.get("certificate") or ""]), *_texts(values.get("ca_chain") or [])])
 
 
+def certificate_of_issuer(answer: Answer) -> Certificate:
+    """Return the issuer's own certificate of `issuer/<ref>/json`, whatever else came along."""
+    return read_certificates(_texts([data(answer).get("certificate") or ""]))[0]
+
+
 def read_certificates(texts: Iterable[str]) -> tuple[Certificate, ...]:
     """Return the certificates in texts of PEM, each once, in their order; raise `UnusableAnswerError`."""
     try:

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.chain import is_self_signed
 from agent.core.issuer_spec import AppRoleLogin, CertificateLogin, TokenLogin
 from agent.core.issuer_status import Examined, Opinion
 from agent.errors import AgentError, IssuanceError
+from agent.issuers.answered import roots
 from agent.issuers.vault import paths
 from agent.issuers.vault.advice import advice, policy
 from agent.issuers.vault.answer import data, nothing
@@ -195,7 +195,7 @@ class Examination:
         elif longest is not None and authority.not_after < now + longest:
             what = f"{sentence}, before a leaf of {longest} would end: have it renewed, or ask for a shorter `lifetime`"
             found = [Examined("CA", Opinion.DOUBTFUL, what)]
-        if not any(map(is_self_signed, chain)):
+        if not roots(chain):
             what = (
                 "the chain holds no self-signed certificate, so this CA cannot serve as `trust`: name the root's file"
             )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.core.chain import is_self_signed
 from agent.core.generation import Issued
 from agent.core.issuer_spec import TokenLogin
 from agent.core.issuer_status import IssuerStatus
 from agent.errors import IssuanceError, IssuerRefusedError, TrustError
+from agent.issuers.answered import others, roots
 from agent.issuers.vault import paths, request
 from agent.issuers.vault.advice import refused
 from agent.issuers.vault.answer import nothing
@@ -23,6 +23,7 @@ from agent.issuers.vault.certificates import chain_of_issuer, chain_of_mount, si
 from agent.issuers.vault.cluster import Call, Cluster, RefusedError
 from agent.issuers.vault.gate import Errand, Gate
 from agent.issuers.vault.given import GivenToken
+from agent.issuers.vault.listing import Listing
 from agent.issuers.vault.login import Login
 from agent.issuers.vault.made import MadeToken
 from agent.issuers.vault.pace import refusals
@@ -69,6 +70,7 @@ class Vault:
         self._spec = spec
         self._clock = clock
         self._cluster = Cluster(spec, clock)
+        self._listing = Listing(spec, self._cluster)
         clocks, refused_at = Clocks(clock, monotonic), refusals()
         self._login = Login(spec.login, self._cluster, clocks, credentials)
         self._holder: Holder
@@ -122,23 +124,32 @@ class Vault:
         return certificate, tuple(chain)
 
     async def anchors(self) -> tuple[Certificate, ...]:
-        """Return the self-signed certificates of the CA's chain.
+        """Return the roots that the CA leads to: the mount's default issuer, or that of `issuer_ref`.
 
         A mount that holds an intermediate alone has no anchor of its own: clients on OpenSSL do
         not accept an intermediate as one.
         """
         told = await self._chain(self._cluster.end())
-        anchors = tuple(filter(is_self_signed, told.value))
+        anchors = roots(told.value)
         if not anchors:
             raise TrustError(
                 f"the CA chain of mount {self._spec.mount!r} of Vault at {told.address} holds no self-signed"
-                " certificate",
+                " certificate that the CA leads to",
                 advice=(
                     "import the root's certificate into the mount's chain,"
                     " or name its file in `trust` and `peer_trust` instead of this issuer"
                 ),
             )
         return anchors
+
+    async def listed(self) -> tuple[Certificate, ...]:
+        """Return the other roots of the mount: in its list of issuers, or in the CA's chain.
+
+        A root that is to follow stands in the list alone until it is the default.
+        """
+        end = self._cluster.end()
+        chain = (await self._chain(end)).value
+        return others((*chain, *await self._listing.certificates(end)), roots(chain))
 
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:
         """Have a leaf revoked; one that is revoked or has expired already is well.

@@ -32,6 +32,16 @@ def chain(spec: VaultSpec) -> str:
     return f"{_issuer(spec)}/json" if spec.issuer_ref else f"{mount(spec.mount)}/ca_chain"
 
 
+def issuers(spec: VaultSpec) -> str:
+    """Return where the mount's issuers are listed, without a token; `GET` passes where `LIST` is no known method."""
+    return f"{mount(spec.mount)}/issuers?list=true"
+
+
+def issuer(spec: VaultSpec, ref: str) -> str:
+    """Return where the certificate of an issuer of the mount is read, without a token."""
+    return f"{mount(spec.mount)}/issuer/{_segment(ref)}/json"
+
+
 def revoke(spec: VaultSpec) -> str:
     """Return where a leaf is revoked, whichever of the mount's issuers gave it."""
     return f"{mount(spec.mount)}/revoke"

@@ -170,7 +170,7 @@ async def test_a_receipt_that_aws_does_not_know_any_more_is_no_dead_end(
 
 
 async def test_a_chain_that_was_exchanged_is_seen(server: Pca) -> None:
-    """The CA's own certificate is the same, and what stands above it is not."""
+    """The CA's own certificate is the same, and what stands above it is not: a stranger's root is no anchor of it."""
     first, second = await server.make_ca(), await server.make_ca(subordinate=False, common_name="Other Root")
     other = server.authority(second).chain[0]
     async with issuer_at(server, first) as issuer:
@@ -182,7 +182,8 @@ async def test_a_chain_that_was_exchanged_is_seen(server: Pca) -> None:
             return answer | {"CertificateChain": other.public_bytes(Encoding.PEM).decode()}
 
         server.faults.lies["GetCertificateAuthorityCertificate"] = exchange
-        await issuer.anchors()
+        with pytest.raises(TrustError, match="no self-signed certificate that it leads to"):
+            await issuer.anchors()
         assert "imported anew" in issuer.status().remarks[0]
 
 
