@@ -1,4 +1,4 @@
-"""When a process of this host was started, and which one listens on a port (proc(5))."""
+"""When a process of this host was started: one by its number, one that listens on a port (proc(5)), a unit's oldest."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PROC = Path("/proc")
+CGROUP = Path("/sys/fs/cgroup")
+
+_HIERARCHIES = ("", "systemd")
+"""Where systemd keeps its control groups: in version 2, and in version 1."""
+_TRIES = 3
+"""How often the processes of a unit are read again, of which one has ended meanwhile."""
 
 _STARTED = 22
 """The field of `/proc/PID/stat` that tells when the process was started, in ticks since boot."""
@@ -46,6 +56,61 @@ def listener_on(port: int) -> int | None:
         if folder.name.isdecimal() and _holds(folder / "fd", wanted):
             return int(folder.name)
     return None
+
+
+def started_of(pid_file: Path | None, ports: Iterable[int]) -> datetime | None:
+    """Return when the process of a pid file was started, else whoever listens on the first port that anybody does.
+
+    None where neither can be seen from here.
+    """
+    if pid_file is not None:
+        pid = pid_in(pid_file)
+        return None if pid is None else started_at(pid)
+    pid = next((found for port in ports if (found := listener_on(port)) is not None), None)
+    return None if pid is None else started_at(pid)
+
+
+def oldest_of(unit: str, *, root: Path = CGROUP) -> datetime | None:
+    """Return when the oldest process of a unit of systemd was started: all were, from then on.
+
+    None where there is none, where one cannot be seen, and for what is the name of no unit. A unit is
+    looked for where systemd puts it unless told otherwise: in `system.slice`, an instance of a template
+    in a slice of its own below that (systemd.slice(5)).
+    """
+    if not unit or "/" in unit or "\0" in unit or unit in {".", ".."}:
+        return None
+    template, is_instance, _ = unit.partition("@")
+    below = (f"system-{template.replace('-', chr(92) + 'x2d')}.slice", unit) if is_instance else (unit,)
+    for hierarchy in _HIERARCHIES:
+        group = (root / hierarchy / "system.slice").joinpath(*below)
+        if group.is_dir():
+            return _oldest_in(group)
+    return None
+
+
+def _oldest_in(group: Path) -> datetime | None:
+    for _ in range(_TRIES):
+        try:
+            pids = _pids_in(group)
+        except (OSError, ValueError):
+            continue  # one that ended has taken its group along, or nobody lets us read it
+        starts = [started_at(pid) for pid in pids]
+        known = [start for start in starts if start is not None]
+        if len(known) == len(starts):  # else one has ended since, or cannot be seen
+            return min(known, default=None)
+    return None
+
+
+def _pids_in(group: Path) -> list[int]:
+    """Return the processes of a control group and of those below it; raise `OSError` where one cannot be read."""
+    found: list[int] = []
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, _, _ in os.walk(group, onerror=fail):
+        found += map(int, (Path(folder) / "cgroup.procs").read_text().split())
+    return found
 
 
 def _listening(table: Path, port: int) -> list[str]:

@@ -6,13 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.broker import read_broker
+from agent.core.broker import bound_ports, read_broker
 from agent.core.evidence import Served
 from agent.core.kafka_spec import NodeRole
 from agent.core.shadows import shadows, uncovered
 from agent.errors import KafkaDeniedError, MaterialError, StoreError
 from agent.kafka.node import find_node
-from agent.net.processes import listener_on, pid_in, started_at
+from agent.net.processes import started_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,16 +149,7 @@ class KafkaNode:
         It is the one of the pid file, else whoever listens on the port of a listener; None where
         neither can be seen from here.
         """
-        if self._spec.pid_file is not None:
-            pid = pid_in(self._spec.pid_file)
-            return None if pid is None else started_at(pid)
-        for listener in self._spec.listeners:
-            known = self.known(listener)
-            address = (known.bound if known else None) or listener.address
-            pid = listener_on(int(address.rpartition(":")[2])) if address else None
-            if pid is not None:
-                return started_at(pid)
-        return None
+        return started_of(self._spec.pid_file, bound_ports(self.facts, self._spec))
 
 
 def paths(listener: BrokerListener, folder: str | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import ipaddress
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from agent.core.certificate import Certificate
@@ -14,7 +14,7 @@ from agent.core.evidence import Served
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
 LONGEST_TRY = 5.0
@@ -90,11 +90,22 @@ async def connect(host: str, port: int) -> socket.socket:
     raise first or OSError(f"{host} has no address")
 
 
-def presented(der: bytes, *, listener: str, address: str, at: datetime) -> Served:
-    """Return what a listener serves: this leaf, or one that cannot be read."""
+def presented(der: bytes, *, listener: str, address: str, at: datetime, others: Iterable[bytes] = ()) -> Served:
+    """Return what a listener serves: this leaf, or one that cannot be read.
+
+    `others` are the certificates that came behind it. Of those one that cannot be read is left out:
+    what leads on from the leaf is found by the rest, or not at all.
+    """
     fingerprint = hashlib.sha256(der).hexdigest()
     try:
         leaf = Certificate.from_der(der)
     except MaterialError as error:
         return Served(listener, at, fingerprint, trouble=f"what it serves is {error.what}", address=address)
-    return Served(listener, at, fingerprint, leaf.not_after, address=address, leaf=leaf)
+    chain = (leaf, *_readable(others))
+    return Served(listener, at, fingerprint, leaf.not_after, address=address, leaf=leaf, chain=chain)
+
+
+def _readable(certificates: Iterable[bytes]) -> Iterator[Certificate]:
+    for der in certificates:
+        with suppress(MaterialError):
+            yield Certificate.from_der(der)

@@ -106,6 +106,11 @@ class Dialogue:
             raise OSError("the listener presented no certificate")
         return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
+    def behind_leaf(self) -> tuple[bytes, ...]:
+        """Return the DER of the certificates that came behind the leaf, as they came (RFC 8446, 4.4.2)."""
+        chain = self._tls.get_peer_cert_chain() or []
+        return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain[1:])
+
     async def shake_hands(self) -> None:
         """Go through the handshake; the last of what is to be said stays back and goes with what comes next."""
         if self._name is not None:

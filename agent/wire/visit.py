@@ -104,7 +104,7 @@ class Visitor:
         with failures_told(seconds):
             host, port = split(address)
             seen = await talk.once(host, port, seconds)
-        served = presented(seen.der, listener=listener, address=address, at=self._clock())
+        served = presented(seen.der, listener=listener, address=address, at=self._clock(), others=seen.behind)
         return replace(served, acceptable=seen.acceptable, took_leaf=seen.took_leaf)
 
     def _unknown(self, listener: str, address: str, trouble: str) -> Served:
@@ -166,6 +166,7 @@ class _Seen:
     der: bytes
     acceptable: frozenset[bytes] | None
     took_leaf: Verdict
+    behind: tuple[bytes, ...]
 
 
 class _Talk:
@@ -199,7 +200,7 @@ class _Talk:
             else:
                 if dialogue.has_offered and self.asks:
                     took = await self._took(dialogue)
-            return _Seen(dialogue.leaf(), dialogue.acceptable(), took)
+            return _Seen(dialogue.leaf(), dialogue.acceptable(), took, dialogue.behind_leaf())
 
     async def _took(self, dialogue: Dialogue) -> Verdict:
         """Return whether the listener took our leaf, seen in what it does with a request.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from agent.core.command import CommandReload
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from agent.core.configuration import Configuration, ReloadSpec, TrustSpec, Wanted
     from agent.core.issuer_spec import IssuerSpec
     from agent.core.issuer_status import Examined
-    from agent.core.kafka_spec import KafkaBrokerReload
-    from agent.ports import AnchorSource, CertificateIssuer, Reloader, Store
+    from agent.core.kafka_spec import Cluster, KafkaBrokerReload
+    from agent.ports import AnchorSource, CertificateIssuer, Reloader, Store, Visitor, Witness
     from agent.reload.kafka_broker import KafkaBroker
 
 
@@ -49,7 +50,7 @@ class Adapters:
 
     def specs(self, wanted: Wanted) -> dict[str, IssuerSpec]:
         """Return the settings of every issuer that an identity refers to."""
-        names = {wanted.issuer}
+        names = {wanted.issuer, *([wanted.failover] if wanted.failover is not None else [])}
         names |= {trust.issuer for trust in (*wanted.trust, *wanted.peer_trust) if isinstance(trust, IssuerAnchors)}
         return {name: self.configuration.issuers[name] for name in names}
 
@@ -72,6 +73,8 @@ class Adapters:
             prober=Handshaker(self._clock),
             clock=self._clock,
             broker=broker,
+            witness=self._witness(wanted, store),
+            failover=None if wanted.failover is None else self.issuer(wanted.failover),
         )
         return Keeper(wanted, edges)
 
@@ -86,14 +89,37 @@ class Adapters:
     def _broker(self, wanted: Wanted, spec: KafkaBrokerReload, store: Store) -> KafkaBroker:
         from agent.reload.kafka_broker import KafkaBroker
         from agent.reload.kafka_node import Tools
-        from agent.stores.directory import DirectoryStore
         from agent.wire.visit import Visitor
 
-        shown = spec.cluster.identity if spec.cluster else None
-        other = None if shown in {None, wanted.name} else self.configuration.identities[str(shown)]
-        login_store = store if other is None else DirectoryStore(other, read_only=True)
+        login_store = self._login_store(wanted, spec.cluster, store)
         restart = None if spec.restart is None else _command(wanted, spec.restart)
         return KafkaBroker(wanted, spec, Tools(store, login_store, Visitor(self._clock), self._clock, restart))
+
+    def _witness(self, wanted: Wanted, store: Store) -> Witness:
+        from agent.peers.witness import PeerWitness, Tools
+
+        rotation = wanted.rotation
+        cluster = rotation.cluster or (wanted.broker.cluster if wanted.broker else None)
+        is_looking = cluster is not None or wanted.broker is not None or bool(rotation.listeners)
+        login_store = self._login_store(wanted, cluster, store)
+        return PeerWitness(wanted, Tools(login_store, self._visitor() if is_looking else None, self._clock))
+
+    def _visitor(self) -> Visitor | None:
+        """Return what looks at listeners; None where pyOpenSSL is not installed."""
+        try:
+            from agent.wire.visit import Visitor
+        except ImportError:
+            return None
+        return Visitor(self._clock)
+
+    def _login_store(self, wanted: Wanted, cluster: Cluster | None, store: Store) -> Store:
+        """Return the store of the identity whose certificate the agent shows a cluster, `store` where it is its own."""
+        from agent.stores.directory import DirectoryStore
+
+        shown = cluster.identity if cluster else None
+        if shown is None or shown == wanted.name:
+            return store
+        return DirectoryStore(self.configuration.identities[shown], read_only=True)
 
     def issuer(self, name: str) -> CertificateIssuer:
         """Return the issuer of that name."""
@@ -102,7 +128,7 @@ class Adapters:
         return self._issuers[name]
 
     def source(self, spec: TrustSpec) -> AnchorSource:
-        """Return the source of trust anchors that the settings name."""
+        """Return the source of trust anchors that the settings name; what differs in `accept` alone asks as one."""
         spec = self._meant(spec)
         if spec not in self._sources:
             self._sources[spec] = self._make_source(spec)
@@ -129,7 +155,7 @@ class Adapters:
         """Return the file that holds the anchors of a CA which only people can ask: it is read and watched as any."""
         issuer = self.configuration.issuers.get(spec.issuer) if isinstance(spec, IssuerAnchors) else None
         file = _file_of(issuer) if isinstance(issuer, ManualSpec) else None
-        return file or spec
+        return spec if file is None else replace(file, accept=spec.accept)
 
     def _make_issuer(self, spec: IssuerSpec) -> CertificateIssuer:
         match spec:
@@ -154,6 +180,10 @@ class Adapters:
                 assert_never(spec)
 
     def _make_source(self, spec: TrustSpec) -> AnchorSource:
+        if spec.accept is not None:
+            from agent.trust.accepting import AcceptingSource
+
+            return AcceptingSource(self.source(replace(spec, accept=None)), spec.accept)
         match spec:
             case IssuerAnchors(issuer=name):
                 from agent.trust.issuer import IssuerAnchorSource

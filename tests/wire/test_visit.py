@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
+from agent.core.certificate import LARGEST_CERTIFICATE, Certificate
 from agent.core.evidence import Verdict
 from agent.core.identity import KeyAlgorithm
 from agent.keystores import pem
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from agent.core.certificate import Certificate
     from agent.core.credentials import Credentials
     from agent.core.evidence import Served
     from tests.wire.listeners import Call
@@ -109,6 +111,32 @@ async def test_visit_shows_the_whole_chain(version: ssl.TLSVersion) -> None:
     assert served.took_leaf is Verdict.PROVEN
 
 
+def _large() -> x509.Certificate:
+    """Make a certificate that TLS carries and that is too large to be read."""
+    key = make_key()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "large")])
+    many = x509.SubjectAlternativeName([x509.DNSName(f"{number:060}.example.com") for number in range(600)])
+    end = NOW + timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), NOW, end)
+    made = builder.add_extension(many, critical=False).sign(key, SHA256())
+    assert len(made.public_bytes(Encoding.DER)) > LARGEST_CERTIFICATE
+    return made
+
+
+@BOTH
+@pytest.mark.parametrize("shown", [OURS, STRANGER])
+async def test_visit_sees_the_whole_chain(version: ssl.TLSVersion, shown: Identity) -> None:
+    """Leaf first and the rest as it came, without what cannot be read; also where our own leaf is refused."""
+    below = OUR_CA.intermediate(not_before=NOW - timedelta(hours=2), not_after=NOW + timedelta(days=9))
+    chained = Identity.of(OUR_CA, below)
+    behind = _large().public_bytes(Encoding.PEM) + pem.encode([OUR_CA.certificate])
+    context = replace(chained, pem=chained.pem + behind).context(version, trusted=OUR_CA)
+    with listening(kafka(context)) as listener:
+        served = await _visit(listener.address, chained, shown=shown.credentials)
+    assert served.took_leaf is (Verdict.PROVEN if shown is OURS else Verdict.REFUTED)
+    assert served.chain == (chained.leaf, below.certificate, OUR_CA.certificate)
+
+
 async def test_visit_needs_no_second_try_where_the_listener_wants_another_group() -> None:
     """A listener that asks for another key share (RFC 8446, 4.1.4) is seen like any other."""
     context = SERVED.context(trusted=OUR_CA)
@@ -157,11 +185,6 @@ def _named(kind: _ASN1Type, name: str) -> Certificate:
 
 
 def _of_subject(subject: x509.Name) -> Certificate:
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    from agent.core.certificate import Certificate
-
     key = make_key()
     builder = x509.CertificateBuilder(
         subject, subject, key.public_key(), x509.random_serial_number(), NOW, NOW + timedelta(days=1)
