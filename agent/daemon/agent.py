@@ -37,7 +37,7 @@ class About:
 
 def issuers(keepers: Iterable[Keeper]) -> tuple[IssuerStatus, ...]:
     """Return how each CA of some keepers is, once, by name."""
-    found = {status.name: status for status in (keeper.issuer for keeper in keepers)}
+    found = {status.name: status for keeper in keepers for status in keeper.issuers}
     return tuple(found[name] for name in sorted(found))
 
 
@@ -92,7 +92,7 @@ class Agent:
         keeper, task = self._keepers.pop(name), self._tasks.pop(name)
         task.cancel()
         await asyncio.wait([task])
-        await keeper.retire()
+        await keeper.step_down()
 
     def wake(self) -> None:
         """Have every identity looked at now."""

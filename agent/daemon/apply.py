@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.actions import (
     Adopt,
+    AskPeers,
     DropPending,
     Issue,
     Prove,
@@ -20,6 +21,8 @@ from agent.core.actions import (
     Settle,
     Switch,
 )
+from agent.core.chain import name_of
+from agent.core.hand_edits import added_by_edits, user_of
 from agent.core.proof import prove
 from agent.core.record import IN_DOUBT, Failure, Lane, Tries
 from agent.core.report import BrokerReport
@@ -28,19 +31,21 @@ from agent.daemon.ledger import Ledger
 from agent.daemon.orders import Orders
 from agent.daemon.proving import Proving
 from agent.daemon.publishing import Publisher
+from agent.daemon.witnessing import Witnessing
 from agent.errors import AgentError, ReaderRefusedError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from agent.core.actions import Action
+    from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.generation import Generation
+    from agent.core.observed import Observed
     from agent.core.plan import Plan
     from agent.core.record import Record
-    from agent.core.situation import Observed
     from agent.daemon.edges import Edges
 
 
@@ -54,6 +59,7 @@ class Applier:
         self.ledger = Ledger(edges, log)
         self.proving = Proving(wanted, edges, self.ledger, log)
         self.publisher = Publisher(wanted, edges, self.ledger, log, self.proving.forget)
+        self.witnessing = Witnessing(wanted, edges, log)
         self._orders = Orders(wanted, edges, self.ledger, log)
 
     async def apply(self, action: Action, observed: Observed) -> None:
@@ -72,6 +78,8 @@ class Applier:
                 await self._roll_back(number, refuted, situation)
             case Reload() | Restart() | Prove():
                 await self.proving.act(action, situation)
+            case AskPeers():
+                await self.witnessing.ask(situation)
             case Settle() | Remember():
                 await self.ledger.note(_noted(action, self.ledger.record))
             case DropPending():
@@ -105,9 +113,13 @@ class Applier:
         return BrokerReport(self.publisher.preflight.judgement, self.proving.look, self.proving.took)
 
     async def demand(self, *, discard_edits: bool, observed: Observed) -> None:
-        """Note that a person wants a new leaf; `discard_edits` takes back edited truststores at once."""
+        """Note that a person wants a new leaf; `discard_edits` takes back edited truststores at once.
+
+        Raises `AgentError` where an edit alone has a peer's leaf taken: nothing of it is taken back then.
+        """
         situation = Situation(observed, self._wanted, self._edges.clock())
         if discard_edits:
+            await self._expect_unused(added_by_edits(situation), situation)
             await self.publisher.discard_edits(situation)
         failure = self.ledger.record.issuing.failure
         in_doubt = failure is not None and failure.reason == IN_DOUBT
@@ -116,6 +128,26 @@ class Applier:
             await self._edges.store.drop_pending()
         no_delay = replace(self.ledger.record, issuing=Tries(), publishing=Tries(), held_leaf=None, demanded=True)
         await self.ledger.note(no_delay)
+
+    async def _expect_unused(self, added: Sequence[Certificate], situation: Situation) -> None:
+        """Raise `AgentError` where a peer is shown to use a leaf of a CA that edits have added; else log what goes."""
+        if not added:
+            return
+        await self.witnessing.ask(situation)
+        seen = replace(situation.observed, peers=self.witnessing.peers, peers_asked_at=self.witnessing.asked_at)
+        now = Situation(seen, self._wanted, self._edges.clock())
+        for anchor in added:
+            peer = user_of(anchor, now)
+            if peer is not None:
+                raise AgentError(
+                    f"{self._wanted.name}: {peer} uses a leaf of {name_of(anchor)}, which is in the truststores by an"
+                    " edit alone: taken back it would be refused",
+                    advice=f"name a file with {name_of(anchor)} in `trust` first",
+                )
+        self._log.warning(
+            "anchors go with the edit of a truststore that is taken back",
+            anchors=[f"{name_of(one)} ({one.fingerprint})" for one in added],
+        )
 
     async def roll_back_by_hand(self, number: int | None, observed: Observed) -> str:
         """Switch to an earlier generation that still proves, and hold its leaf; raise `AgentError` if none."""
@@ -138,6 +170,17 @@ class Applier:
             raise AgentError(
                 f"{self._wanted.name}: generation {target.number} no longer proves: {findings[0]}",
                 advice="name another with --to, or have a new leaf issued with `cert-agent renew`",
+            )
+        if situation.rotation is not None and situation.rotation.is_other(target.chain):
+            await self.witnessing.ask(situation)
+            seen = replace(observed, peers=self.witnessing.peers, peers_asked_at=self.witnessing.asked_at)
+            situation = Situation(seen, self._wanted, self._edges.clock())
+        rotation = situation.rotation
+        hold = rotation.hold_of_chain(target.chain) if rotation is not None else None
+        if hold is not None:
+            raise AgentError(
+                f"{self._wanted.name}: the leaf of generation {target.number} is of another CA: {hold}",
+                advice="`cert-agent ca abort` goes back to the CA before when its peers trust it",
             )
         due = await self.publisher.preflight.expect_taken(target, situation)
         await self._edges.store.switch(target.number)

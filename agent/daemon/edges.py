@@ -9,12 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from agent.ports import AnchorSource, Broker, CertificateIssuer, Prober, Reloader, Store
+    from agent.ports import AnchorSource, Broker, CertificateIssuer, Prober, Reloader, Store, Witness
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """The adapters of one identity, and the clock; `broker` is among the reloaders too, in its place."""
+    """The adapters of one identity, and the clock; `broker` is among the reloaders too, in its place.
+
+    `failover` is asked for a leaf while `issuer` is down and every peer trusts both.
+    """
 
     store: Store
     issuer: CertificateIssuer
@@ -24,3 +27,5 @@ class Edges:
     prober: Prober
     clock: Callable[[], datetime]
     broker: Broker | None = None
+    witness: Witness | None = None
+    failover: CertificateIssuer | None = None

@@ -9,18 +9,25 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.core.anchors import Anchors
+from agent.core.observed import Observed
 from agent.core.plan import LOOK, Plan, decide
 from agent.core.record import Failure, Tries
 from agent.core.report import blinded, report, unseen
-from agent.core.situation import Anchors, Observed, Situation
+from agent.core.rotation import Stage
+from agent.core.rotation_plan import noted
+from agent.core.rotation_report import concerns, rotation_status, undated
+from agent.core.situation import Situation
 from agent.daemon.apply import Applier
 from agent.daemon.by_hand import ByHand
+from agent.daemon.rotating import RotationByHand
 from agent.errors import AgentError, StoreError, TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from agent.core.anchors import Sighting
     from agent.core.certificate import Certificate
     from agent.core.configuration import Wanted
     from agent.core.issuer_status import IssuerStatus
@@ -45,11 +52,14 @@ class Keeper:
         self._log = structlog.get_logger().bind(identity=wanted.name)
         self._applier = Applier(wanted, edges, self._log)
         self._by_hand = ByHand(wanted, edges, self._applier.ledger, self._log)
+        self._rotation = RotationByHand(wanted, edges, self._applier.ledger, self._log)
         self._turn = asyncio.Lock()
         self._awake = asyncio.Event()
         self._last: tuple[Observed, Plan] | None = None
         self._said = ""
         self._warned: set[str] = set()
+        self._concerned: set[str] = set()
+        self._stage = Stage.STEADY
         self._blind = Tries()
         self._retired = False
         self._over_by: float | None = None
@@ -77,8 +87,10 @@ class Keeper:
             self._expect_within(0)
             for _ in range(MOST_ACTIONS):
                 observed, plan = await self._look()
+                await self._applier.ledger.note(observed.record)
                 self._say(plan)
                 if plan.action is None:
+                    self._tell_of_rotation(observed)
                     await self._applier.rest(plan, observed)
                     return plan
                 await self._applier.apply(plan.action, observed)
@@ -90,7 +102,7 @@ class Keeper:
             _, plan = await self._look()
             return plan
 
-    async def retire(self) -> None:
+    async def step_down(self) -> None:
         """Let the turn that somebody else started come to its end, and turn no more: another keeper takes over."""
         async with self._turn:
             self._retired = True
@@ -132,6 +144,21 @@ class Keeper:
             self._log.warning(warning, advice="what the truststores hold stays until it can")
         self._warned = held | silent | told
 
+    def _tell_of_rotation(self, observed: Observed) -> None:
+        """Log where a CA rotation stands when that changes, and once each what a person should look at.
+
+        That is told at the end of a turn: in the midst of one things are so for a moment.
+        """
+        situation = Situation(observed, self.wanted, self._edges.clock())
+        status = rotation_status(situation)
+        if status is not None and status.stage != self._stage:
+            self._stage = status.stage
+            self._log.info("the CA rotation", stage=str(status.stage), why=status.why)
+        found = {undated(one): one for one in concerns(situation)}
+        for key in sorted(found.keys() - self._concerned):
+            self._log.warning("of the CA rotation", concern=found[key])
+        self._concerned = set(found)
+
     def _blinded(self, error: StoreError) -> datetime:
         """Note that the disk could not be read: nothing is decided on what was not seen."""
         now = self._edges.clock()
@@ -144,6 +171,7 @@ class Keeper:
 
     async def renew(self, *, discard_edits: bool = False) -> str:
         """Have a new leaf issued, whenever the current one is due; return what came of it."""
+        self._forget_sources()
         async with self._turn:
             await self._applier.demand(discard_edits=discard_edits, observed=await self._observe())
         return await self._renewed()
@@ -176,6 +204,7 @@ class Keeper:
         self.wake()
         record = self._applier.ledger.record
         if record.demanded:
+            self._expect_free()
             failure = record.issuing.failure or record.publishing.failure
             raise AgentError(
                 f"{self.wanted.name} is not renewed yet: {failure.what if failure else plan.sentence}",
@@ -195,6 +224,25 @@ class Keeper:
             )
         return f"{self.wanted.name} is renewed; next: {plan.sentence}"
 
+    def _expect_free(self) -> None:
+        """Raise `AgentError` where a guard of the CA rotation, or a person, holds the leaf that is asked for."""
+        if self._last is None:
+            return
+        situation = Situation(self._last[0], self.wanted, self._edges.clock())
+        rotation, pause = situation.rotation, situation.record.rotation.pause
+        if pause is not None and not situation.urgent:
+            raise AgentError(
+                f"{self.wanted.name} is not renewed yet: it is paused by {pause.by}: `cert-agent ca resume` ends that",
+                advice="the leaf comes by itself then",
+            )
+        if rotation is not None and rotation.candidate_hold is not None:
+            name = rotation.standing.name(rotation.candidate or "")
+            raise AgentError(
+                f"{self.wanted.name} is not renewed yet: a leaf of {name} is in hand, and held:"
+                f" {rotation.candidate_hold}",
+                advice=f"it becomes current by itself then; `cert-agent ca status {self.wanted.name}` tells what for",
+            )
+
     async def roll_back(self, number: int | None = None) -> str:
         """Go back to the generation before, or the one named, and stay there; return what came of it."""
         async with self._turn:
@@ -202,6 +250,52 @@ class Keeper:
         plan = await self.turn()
         self.wake()
         return f"{sentence}; {plan.sentence}"
+
+    async def approve(self, fingerprint: str, *, by: str) -> str:
+        """Let an anchor into the truststores that a source of trust shows; return what came of it."""
+        return await self._ruled(lambda situation: self._rotation.approve(fingerprint, by, situation))
+
+    async def retire(self, fingerprint: str, *, by: str, force: bool) -> str:
+        """Let an anchor leave the truststores; raise `AgentError` where a leaf in use needs it."""
+        await self._have_looked()
+        return await self._ruled(lambda situation: self._rotation.retire(fingerprint, by, situation, force=force))
+
+    async def confirm(self, peer: str, *, by: str) -> str:
+        """Take a person's word for what the rotation waits for of a peer."""
+        await self._have_looked()
+        return await self._ruled(lambda situation: self._rotation.confirm(peer, by, situation))
+
+    async def abort(self, *, by: str) -> str:
+        """Have the leaf stay with its CA, or go back to the one before."""
+        return await self._ruled(lambda situation: self._rotation.abort(by, situation))
+
+    async def pause(self, *, by: str) -> str:
+        """Have what readers use stay as it is, but for what is urgent."""
+        return await self._ruled(lambda situation: self._rotation.pause(by, situation))
+
+    async def resume(self, *, by: str) -> str:
+        """End a pause, or where nobody has paused it have a rotation go on that was to go back."""
+        return await self._ruled(lambda situation: self._rotation.resume(by, situation))
+
+    def _forget_sources(self) -> None:
+        """See what the sources of trust show now: a person who says something has reason to."""
+        for source in (*self._edges.trust, *self._edges.peer_trust):
+            source.forget()
+
+    async def _have_looked(self) -> None:
+        """See listeners and peers before they are judged by: a process that has just been started knows nothing."""
+        if self._last is None:
+            await self.turn()
+
+    async def _ruled(self, rule: Callable[[Situation], Awaitable[str]]) -> str:
+        """Note what a person says of the rotation, and do what follows."""
+        self._forget_sources()
+        async with self._turn:
+            self._expect_kept()
+            sentence = await rule(await self._situation())
+        plan = await self.turn()
+        self.wake()
+        return f"{sentence}; next: {plan.sentence}"
 
     def status(self, now: datetime) -> IdentityStatus:
         """Return how the identity is, from the last look."""
@@ -221,9 +315,10 @@ class Keeper:
         return blinded(status, self._blind.failure) if self._blind.failure else status
 
     @property
-    def issuer(self) -> IssuerStatus:
-        """How the CA of this identity was when it was last spoken to."""
-        return self._edges.issuer.status()
+    def issuers(self) -> tuple[IssuerStatus, ...]:
+        """How the CAs of this identity were when they were last spoken to."""
+        known = (self._edges.issuer, self._edges.failover)
+        return tuple(issuer.status() for issuer in known if issuer is not None)
 
     @property
     def record(self) -> Record:
@@ -237,7 +332,9 @@ class Keeper:
             await self._anchors(self._edges.peer_trust),
         )
         await self._applier.ledger.open()
-        return Observed(
+        witnessing = self._applier.witnessing
+        await witnessing.look()
+        seen = Observed(
             disk=disk,
             record=self._applier.ledger.record,
             layout=self._edges.store.layout,
@@ -245,18 +342,24 @@ class Keeper:
             peer_trust=peer_trust,
             served=dict(self._applier.proving.served),
             facts=self._applier.proving.facts,
+            peers=witnessing.peers,
+            peers_asked_at=witnessing.asked_at,
+            reader_started_at=witnessing.reader_started_at,
         )
+        return noted(seen, self.wanted, self._edges.clock())
 
     @staticmethod
     async def _anchors(sources: Sequence[AnchorSource]) -> Anchors:
-        """Join the sources; one that cannot be read makes the whole unknown, so that nothing ever shrinks by it."""
-        found: dict[str, Certificate] = {}
-        try:
-            for source in sources:
-                found.update({anchor.fingerprint: anchor for anchor in await source.anchors()})
-        except TrustError as error:
-            return Anchors(None, error.diagnosis())
-        return Anchors(tuple(found[fingerprint] for fingerprint in sorted(found)))
+        """Join the sources; one that cannot be read holds up no other, and nothing ever shrinks by it."""
+        found: list[Sighting] = []
+        troubles, silent = [], []
+        for source in sources:
+            try:
+                found += await source.sightings()
+                silent += [source.silent] if source.silent else []
+            except TrustError as error:
+                troubles.append(error.diagnosis())
+        return Anchors(tuple(found), "; ".join(troubles), "; ".join(silent))
 
     def _say(self, plan: Plan) -> None:
         if plan.sentence != self._said:

@@ -58,7 +58,8 @@ class Orders:
 
     async def issue(self, situation: Situation) -> None:
         """Have a leaf issued, or take up the order that stands; the answer is on disk before anything is made of it."""
-        issuer, store, wanted = self._edges.issuer, self._edges.store, self._wanted
+        store, wanted, second = self._edges.store, self._wanted, self._edges.failover
+        issuer = second if second is not None and situation.issuer == second.name else self._edges.issuer
         within = call_limit(LONGEST_CALL, situation.rest)
         try:
             pending = await store.begin(wanted.request, issuer.name, now=situation.now, reuse_key=wanted.reuse_key)

@@ -6,7 +6,8 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from agent.core.chain import order
+from agent.core.anchors import accepted, by_fingerprint
+from agent.core.chain import name_of, order
 from agent.core.generation import Cause, Draft
 from agent.core.identity import request_of
 from agent.core.proof import Candidate, Finding, Remedy, prove
@@ -75,7 +76,11 @@ class Publisher:
     async def discard_edits(self, situation: Situation) -> None:
         """Write edited truststores anew from the sources; raise `AgentError` when that fails."""
         if situation.current is not None and situation.key_is_whole:
-            await self._write(self._draft(Cause.FILES, situation, situation.current, carry=()), situation)
+            draft = self._draft(Cause.FILES, situation, situation.current, carry=())
+            # What is to enter anyway may be what the edit was for: it is not gone for a moment in between.
+            entering = situation.rotation.wanted_anchors if situation.rotation is not None else ()
+            draft = replace(draft, anchors=by_fingerprint((*draft.anchors, *entering)))
+            await self._write(draft, situation)
 
     async def _publish_leaf(self, situation: Situation) -> None:
         pending = situation.observed.disk.pending
@@ -114,7 +119,7 @@ class Publisher:
         if found is None:
             return  # gone between two looks: the next look decides anew
         request = request_of(found.leaf, self._wanted.request) or self._wanted.request
-        anchors = situation.observed.trust.anchors or found.anchors
+        anchors = self._accepted(situation) or found.anchors
         draft = Draft(
             cause=Cause.ADOPTED,
             request=request,
@@ -183,7 +188,9 @@ class Publisher:
             request=current.request,
             issuer=current.issuer,
             chain=current.chain,
-            anchors=self._new_anchors(situation) if cause is Cause.ANCHORS else current.anchors,
+            anchors=situation.rotation.wanted_anchors
+            if cause is Cause.ANCHORS and situation.rotation
+            else current.anchors,
             issued_at=current.issued_at,
             remarks=current.remarks,
             carry=situation.edited_truststores if carry is None else carry,
@@ -194,19 +201,28 @@ class Publisher:
         """Return what the truststores of a new leaf hold: what they held, so that one thing changes at a time."""
         if situation.current is not None:
             return situation.current.anchors
-        return self._new_anchors(situation)
+        anchors, trust = self._accepted(situation), situation.observed.trust
+        if not anchors and self._wanted.has_truststores:
+            waiting = "; ".join(name_of(one) for one in trust.seen)
+            why = trust.trouble or f"{waiting or 'what is seen'} waits for `cert-agent ca approve`"
+            raise TrustError(f"there is nothing to write into the truststores: {why}")
+        return anchors
 
-    def _new_anchors(self, situation: Situation) -> tuple[Certificate, ...]:
+    @staticmethod
+    def _accepted(situation: Situation) -> tuple[Certificate, ...]:
+        """Return the anchors that may be in a truststore; none while a source is silent: the first one is whole."""
         trust = situation.observed.trust
-        if trust.anchors is None and self._wanted.has_truststores:
-            raise TrustError(f"there is nothing to write into the truststores: {trust.trouble}")
-        return trust.anchors or ()
+        return () if trust.trouble else accepted(trust, situation.record.rotation.rulings)[0]
 
     async def _refuted(self, findings: Sequence[Finding], pending: Pending, situation: Situation) -> None:
         """Keep the files as they are; say why, and either wait with this leaf or ask for another."""
         self.findings = tuple(map(str, findings))
         self._ledger.count("renewals", "refuted")
         remedies = {finding.remedy for finding in findings}
+        if Remedy.TRUST in remedies:
+            # The CA may be a new one, that the sources have not been asked about since.
+            for source in (*self._edges.trust, *self._edges.peer_trust):
+                source.forget()
         what = "the issued leaf is refuted: " + "; ".join(self.findings)
         patience = Remedy.NEW_LEAF not in remedies and self._ledger.record.publishing.count + 1 < ASK_ANEW_AFTER
         advice = "mended by " + ", ".join(sorted(remedies)) + f"; the CA is {pending.issuer}"

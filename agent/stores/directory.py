@@ -14,30 +14,32 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.core.chain import order
 from agent.core.credentials import Credentials
 from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation, generation_folder
 from agent.core.record import Record
+from agent.core.rotation_record import Pause, RotationRecord
 from agent.errors import MaterialError, StoreError
 from agent.keystores import private_key
 from agent.net.durable import sync_directory, write_durably
 from agent.net.threads import Arguments, Result, in_thread
+from agent.stores import edits, journal, rendering
 from agent.stores import found as found_files
-from agent.stores import journal, rendering
 from agent.stores.atomic import make_folders, on_disk, read_bounded, remove_orphans, replace_link
 from agent.stores.formats import Material
 from agent.stores.generations import Generations, number_of, records
 from agent.stores.passwords import make_missing
-from agent.stores.paths import CURRENT, keep_found, put_links, refuse_strangers
+from agent.stores.paths import CURRENT, keep_found, put_links, refuse_strangers, switched_at
 from agent.stores.pending import PendingFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from agent.core.configuration import Wanted
     from agent.core.files import Opened
@@ -53,6 +55,10 @@ async def _in_thread(work: Callable[Arguments, Result], *args: Arguments.args, *
         return await in_thread(work, *args, **kwargs)
     except MaterialError as error:
         raise StoreError(error.what, advice=error.advice) from error
+
+
+FORGOTTEN = "the agent, which could not read its notes,"
+"""Who has paused an identity whose notes are lost."""
 
 
 class DirectoryStore:
@@ -123,6 +129,10 @@ class DirectoryStore:
         """Return the key and the chain of a generation."""
         return await _in_thread(self._credentials, number)
 
+    async def candidate(self) -> Credentials | None:
+        """Return the pending key and the chain that a CA gave for it."""
+        return await _in_thread(self._candidate)
+
     async def opened(self, number: int, name: str) -> Opened:
         """Return what a store of a generation is, opened with the password that is set now."""
         return await _in_thread(self._generations.opened, number, name)
@@ -164,14 +174,17 @@ class DirectoryStore:
         if number is None and os.path.lexists(self._directory / CURRENT):
             trouble = f"{self._directory / CURRENT} is not our link"
         adoptable = found_files.look(self._directory, self._wanted.files) if found is None else None
+        damages = self._damages(found) if found else ()
         return Disk(
             current=found.generation if found else None,
             key=found.public_key if found else None,
-            damages=self._damages(found) if found else (),
+            damages=damages,
             kept=tuple(kept),
             pending=self._pending.read(),
             trouble=trouble,
             adoptable=adoptable.adoptable if adoptable else None,
+            switched_at=switched_at(self._directory) if found else None,
+            edited=edits.read(self._directory, self._wanted.files, found.generation, damages) if found else (),
         )
 
     def _damages(self, found: Found) -> tuple[FileDamage, ...]:
@@ -224,6 +237,13 @@ class DirectoryStore:
                 f"the private key of generation {number} is lost", advice="have a new leaf issued: cert-agent renew"
             )
         return Credentials(private_key.to_der(key), generation.chain, generation.anchors)
+
+    def _candidate(self) -> Credentials | None:
+        pending = self._pending.read()
+        if pending is None or pending.issued is None:
+            return None
+        leaf, *others = pending.issued.certificates
+        return Credentials(private_key.to_der(self._pending.key()), order(leaf, others))
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -356,10 +376,17 @@ class DirectoryStore:
                 record = journal.decode(read_bounded(path))
             except (FileNotFoundError, NotADirectoryError):
                 record = Record()
-            except MaterialError:
+            except MaterialError as error:
                 if not self._read_only:
                     journal.set_aside(path)
-                record = Record()
+                structlog.get_logger().error(
+                    "the notes of an identity cannot be read, and what people said of it is forgotten",
+                    identity=self._wanted.name,
+                    reason=error.what,
+                    advice=f"they are kept as {path}.unreadable; say again what was said, then `cert-agent ca resume`",
+                )
+                # A pause, a way back or an anchor that was let go may have been among them.
+                record = Record(rotation=RotationRecord(pause=Pause(FORGOTTEN, datetime.now(UTC))))
         self._record = record
         return record
 

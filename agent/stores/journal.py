@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.core.record import Failure, Lane, Record, Replaced, Tries
 from agent.core.restart import RestartDue
 from agent.errors import MaterialError
+from agent.stores import rotation_notes
 from agent.stores.manifest import UNREADABLE, certificates, texts
+from agent.stores.rotation_notes import instant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,7 @@ def encode(record: Record) -> bytes:
         "replaced": [{"issuer": one.issuer, "leaf": texts([one.leaf])[0]} for one in record.replaced],
         "restart": record.restart and _due(record.restart),
         "restarted": record.restarted,
+        "rotation": rotation_notes.encode(record.rotation),
         "lanes": {lane: _lane(record.tries(lane)) for lane in Lane if record.tries(lane) != Tries()},
     }
     return json.dumps(values).encode() + b"\n"
@@ -50,6 +52,7 @@ def decode(content: bytes) -> Record:
             ),
             restart=_restart(values.get("restart")),
             restarted=_number(values.get("restarted")),
+            rotation=rotation_notes.decode(values.get("rotation") or {}),
         )
         for lane in Lane:
             if lane in values["lanes"]:
@@ -80,8 +83,8 @@ def _restart(values: dict[str, Any] | None) -> RestartDue | None:
         return None
     return RestartDue(
         generation=int(values["generation"]),
-        since=_instant(values["since"]),
-        by=_instant(values["by"]),
+        since=instant(values["since"]),
+        by=instant(values["by"]),
         why=str(values["why"]),
         whole=bool(values["whole"]),
         before=_restart(values.get("before")),
@@ -108,12 +111,12 @@ def _tries(values: dict[str, Any]) -> Tries:
     failure = values["failure"]
     return Tries(
         count=int(values["count"]),
-        next_at=None if values["next_at"] is None else _instant(values["next_at"]),
+        next_at=None if values["next_at"] is None else instant(values["next_at"]),
         failure=failure
         and Failure(
             str(failure["what"]),
             str(failure["advice"]),
-            _instant(failure["at"]),
+            instant(failure["at"]),
             refused=bool(failure["refused"]),
             reason=str(failure.get("reason", "")),
         ),
@@ -122,10 +125,3 @@ def _tries(values: dict[str, Any]) -> Tries:
 
 def _number(value: int | None) -> int | None:
     return None if value is None else int(value)
-
-
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return instant

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent.errors import StoreError
-from agent.stores.atomic import preserve, replace_link
+from agent.stores.atomic import on_disk, preserve, replace_link
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -58,6 +59,13 @@ def put_links(directory: Path, names: Collection[str]) -> None:
     for entry in directory.iterdir():
         if entry.name not in names and link(entry) == f"{CURRENT}/{entry.name}":
             entry.unlink()
+
+
+def switched_at(directory: Path) -> datetime:
+    """Return when what is current became so: the rename of the link is a change of it (inode(7), ctime)."""
+    path = directory / CURRENT
+    with on_disk("reading a link", path):
+        return datetime.fromtimestamp(path.lstat().st_ctime, UTC)
 
 
 def link(path: Path) -> str | None:

@@ -218,24 +218,26 @@ async def test_without_a_verdict_our_own_replay_refuses() -> None:
     assert world.status.counts.refusals["Kafka's SANs"] >= 1
 
 
-async def test_what_a_broker_could_not_start_with_is_not_switched_to_while_it_is_down() -> None:
-    """Nobody has ever told where brokers meet; the generation in use was fit for it, and so must the new one be."""
+async def test_a_leaf_of_a_new_ca_waits_for_a_broker_that_is_down() -> None:
+    """The new anchor is written for its next start; nothing shows that it is in use before that."""
     world = World(OF_BROKER)
     await world.keeper.turn()
     world.ca.intermediate = (new := Ca.root("CN=New Root")).intermediate("CN=New Intermediate")
-    anchors = world.ca.anchors
     world.ca.anchors = only(new.certificate)  # type: ignore[method-assign]
-    with pytest.raises(AgentError, match="does not start with it"):
+    with pytest.raises(AgentError, match="not renewed yet"):
         await world.keeper.renew()
-    assert world.switches == [1]
-    world.ca.anchors = anchors  # type: ignore[method-assign]
-    world.ca.extra_anchors = (new.certificate,)
     await world.live_until(world.now + 2 * HOUR)
-    assert world.switches[0] == 1
-    assert world.current.leaf.issuer == world.ca.intermediate.certificate.subject
+    assert world.switches == [1, 2]
+    assert world.current.anchors == tuple(
+        sorted((world.ca.root.certificate, new.certificate), key=lambda one: one.fingerprint)
+    )
+    assert any("not shown to be in use" in concern for concern in world.status.concerns)
     assert world.broker.start()
     await world.live_until(world.now + SOON)
+    assert world.current.leaf.issuer == world.ca.intermediate.certificate.subject
+    assert world.current.anchors == (new.certificate,)
     assert settled(world)
+    assert world.broker.faults == []
 
 
 # --- the principal -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from cryptography import x509
 from agent.core.generation import Issued, Order
 from agent.core.identity import Usage
 from agent.core.record import Record
+from agent.core.rotation_record import RotationRecord
 from agent.errors import AgentError, IssuerRefusedError, StoreError
 from tests.daemon.world import WANTED, World
 from tests.material import Ca, make_key, make_request
@@ -122,7 +123,7 @@ async def test_an_answer_is_proven_switched_to_told_and_proven_by_handshake(worl
     assert world.listener.serves == leaf.fingerprint
     assert world.status.settled
     assert world.store.pending is None
-    assert world.store.record == Record(reloaded=2, settled=2)
+    assert replace(world.store.record, rotation=RotationRecord()) == Record(reloaded=2, settled=2)
     assert world.ca.calls == 1
 
 
@@ -354,7 +355,7 @@ async def test_an_order_that_stood_is_remarked_on(world: World) -> None:
 async def test_a_keeper_that_another_has_replaced_touches_nothing(world: World) -> None:
     """The settings were read anew while a person typed."""
     before = world.store.pending
-    await world.keeper.retire()
+    await world.keeper.step_down()
     with pytest.raises(AgentError, match="configured anew"):
         await world.keeper.take_in(answer(world))
     with pytest.raises(AgentError, match="configured anew"):
@@ -457,7 +458,7 @@ async def test_an_end_between_switch_and_note_asks_for_no_other_leaf(
     assert (world.ca.calls, world.current.number) == (calls, 2)
     assert world.listener.serves == world.current.leaf.fingerprint
     assert world.store.pending is None
-    assert world.store.record == Record(reloaded=2, settled=2)
+    assert replace(world.store.record, rotation=RotationRecord()) == Record(reloaded=2, settled=2)
 
 
 async def test_a_leaf_in_use_that_is_brought_again_answers_the_demand(world: World) -> None:

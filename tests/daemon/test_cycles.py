@@ -305,7 +305,7 @@ async def test_an_edited_truststore_is_held_through_renewals(world: World, capsy
     world.store.damages = (FileDamage("ca.crt", Damage.EDITED_TRUSTSTORE),)
     await world.keeper.turn()
     await world.keeper.turn()
-    assert capsys.readouterr().out.count("ca.crt was edited by hand") == 1
+    assert capsys.readouterr().out.count("ca.crt was edited by hand and is held as it is") == 1
     assert world.switches == [1]
     assert any("edited by hand" in concern for concern in world.status.concerns)
     await world.keeper.renew()

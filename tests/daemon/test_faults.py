@@ -80,6 +80,20 @@ async def test_a_chain_that_peers_do_not_trust_is_asked_for_anew_in_the_end(worl
     assert world.switches == [1, 2]
 
 
+async def test_a_leaf_of_an_unknown_ca_has_the_sources_asked_anew(world: World) -> None:
+    """The CA may be a new one, and what the sources answered minutes ago is of the old one."""
+    stranger = Ca.root("CN=New Root").intermediate("CN=New Link")
+
+    def of_new(pending: Pending, key: PrivateKey) -> tuple[Certificate, ...]:
+        return stranger.leaf(pending.request, key, not_before=world.now.replace(microsecond=0)), stranger.certificate
+
+    world.now = world.current.leaf.not_after - timedelta(days=8)
+    world.ca.script = [of_new]
+    await world.keeper.turn()
+    assert world.switches == [1]
+    assert world.ca.forgets == 2  # as a source of trust, and as one of what the peers trust
+
+
 async def test_peers_that_are_put_right_use_the_leaf_that_waits(world: World) -> None:
     """Anchors that come while it waits make the same leaf current."""
     new = Ca.root("CN=New Root")
@@ -139,11 +153,11 @@ async def test_a_roll_back_that_the_disk_refuses_is_made_later(world: World) -> 
 async def test_a_first_start_without_any_anchor_writes_no_empty_truststore() -> None:
     """A truststore of nothing trusts nobody: the leaf waits until the sources can be read."""
     world = World(replace(WANTED, trust=(FileAnchors(WANTED.directory),)))
-    world.ca.anchor_trouble = "no such file"
+    world.folder.trouble = "no such file"
     await world.keeper.turn()
     assert world.switches == []
     assert any("truststores" in concern or "peers" in concern for concern in world.status.concerns)
-    world.ca.anchor_trouble = ""
+    world.folder.trouble, world.folder.anchors = "", [world.ca.root.certificate]
     await world.live_until(NOW + timedelta(minutes=2))
     assert world.switches == [1]
     assert world.ca.calls == 1

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from agent.core.anchors import Origin, Sighting
+from agent.core.chain import order
 from agent.core.command import CommandReload
-from agent.core.configuration import IssuerAnchors, Listener, Wanted
+from agent.core.configuration import FileAnchors, IssuerAnchors, Listener, Retirement, RotationPolicy, Wanted
+from agent.core.credentials import Credentials
 from agent.core.evidence import Served
 from agent.core.files import Access, Opened, PemFiles, StoreFormat
 from agent.core.generation import Adoptable, Disk, FileDamage, FileRecord, Generation, Issued, Order, Pending
@@ -21,16 +24,17 @@ from agent.daemon.edges import Edges
 from agent.daemon.keeper import Keeper
 from agent.errors import AgentError, ReloadError, StoreError, TrustError
 from tests.daemon.memory_broker import KEYSTORE, SPEC, TRUSTSTORE, MemoryBroker
+from tests.daemon.memory_peers import MemoryFolder, MemoryTrust, MemoryWitness
 from tests.material import NOW, Ca, make_key, make_request
 
 if TYPE_CHECKING:
     from agent.core.certificate import Certificate
-    from agent.core.credentials import Credentials
+    from agent.core.configuration import TrustSpec
     from agent.core.generation import Draft
     from agent.core.identity import Request
     from agent.core.status import IdentityStatus
     from agent.keystores.material import PrivateKey
-    from agent.ports import Note
+    from agent.ports import AnchorSource, Note
 
 ADDRESS = "localhost:9093"
 
@@ -45,6 +49,7 @@ WANTED = Wanted(
     reload=(CommandReload(("true",), Path("/etc/cert-agent")),),
     prove=(Listener(ADDRESS),),
     host="kafka1",
+    rotation=RotationPolicy(peers=(), soak=timedelta(0), retire=Retirement.AUTOMATIC),
 )
 
 OF_BROKER = replace(
@@ -71,7 +76,10 @@ class MemoryCa:
     calls: int = 0
     name: str = "ca"
     anchor_trouble: str = ""
+    forgets: int = 0
     extra_anchors: tuple[Certificate, ...] = ()
+    listed_anchors: tuple[Certificate, ...] = ()
+    list_trouble: str = ""
     revocations: list[AgentError] = field(default_factory=list)
     revoked: list[Certificate] = field(default_factory=list)
     remarks: tuple[str, ...] = ()
@@ -97,11 +105,28 @@ class MemoryCa:
         leaf = self.intermediate.leaf(pending.request, key, not_before=self.world.now.replace(microsecond=0))
         return leaf, self.intermediate.certificate
 
+    def turn_to(self, root: Ca) -> None:
+        """Give leaves of another CA from now on."""
+        self.root, self.intermediate = root, root.intermediate()
+
     async def anchors(self) -> tuple[Certificate, ...]:
         """Return the root, and what a test adds."""
         if self.anchor_trouble:
             raise TrustError(self.anchor_trouble)
         return (self.root.certificate, *self.extra_anchors)
+
+    async def listed(self) -> tuple[Certificate, ...]:
+        """Return what a test has it hold beside its own."""
+        return self.listed_anchors
+
+    async def sightings(self) -> tuple[Sighting, ...]:
+        """Be a source of trust too: the root is its own, what a test adds is as if it lay in a folder."""
+        held = [one for one in await self.anchors() if one not in self.extra_anchors]
+        own = [Sighting(one, f"issuer {self.name}", Origin.OWN) for one in held]
+        shown = () if self.list_trouble else self.listed_anchors
+        listed = [Sighting(one, f"issuer {self.name}", Origin.LISTED) for one in shown]
+        added = [Sighting(one, "/etc/kafka/ca.d", Origin.FILE) for one in self.extra_anchors]
+        return (*own, *listed, *added)
 
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:
         """Revoke, or do what the script says."""
@@ -147,6 +172,8 @@ class MemoryStore:
     adoptable: Adoptable | None = None
     refuses_to_adopt: str = ""
     fails_to_switch: int = 0
+    switched_at: datetime | None = None
+    edited: tuple[tuple[str, tuple[Certificate, ...]], ...] = ()
     numbers: count[int] = field(default_factory=lambda: count(1))
     saves: int = 0
 
@@ -158,7 +185,16 @@ class MemoryStore:
         kept = sorted((g for n, g in self.generations.items() if n != self.current), key=lambda g: -g.number)
         key = self.public.get(current.number) if current and not self.lost_key else None
         adoptable = self.adoptable if current is None else None
-        return Disk(current, key, self.damages, tuple(kept), self.pending, adoptable=adoptable)
+        return Disk(
+            current,
+            key,
+            self.damages,
+            tuple(kept),
+            self.pending,
+            adoptable=adoptable,
+            switched_at=self.switched_at,
+            edited=self.edited,
+        )
 
     async def begin(self, request: Request, issuer: str, *, now: datetime, reuse_key: bool) -> Pending:
         """Make a key, or take that of the current generation; the same pending is taken up again."""
@@ -228,6 +264,8 @@ class MemoryStore:
             self.fails_to_switch -= 1
             raise RuntimeError("killed")
         self.current, self.damages, self.lost_key = number, (), False
+        self.edited = tuple(one for one in self.edited if self.generations[number].is_edited(one[0]))
+        self.switched_at = self.world.now
         self.world.switches.append(number)
         for old in sorted(self.generations)[:-3]:
             if old != number:
@@ -239,8 +277,16 @@ class MemoryStore:
         del self.generations[number]
 
     async def credentials(self, number: int) -> Credentials:
-        """Show nobody a key: the broker in memory takes the agent's word."""
-        raise AssertionError(number)
+        """Show a leaf without its key: listeners and peers in memory take the agent's word."""
+        generation = self.generations[number]
+        return Credentials(b"", generation.chain, generation.anchors)
+
+    async def candidate(self) -> Credentials | None:
+        """Show the pending leaf, without its key."""
+        if self.pending is None or self.pending.issued is None:
+            return None
+        leaf, *others = self.pending.issued.certificates
+        return Credentials(b"", order(leaf, others))
 
     async def opened(self, number: int, name: str) -> Opened:
         """Open a store; nobody asks for it without a broker's edge."""
@@ -293,15 +339,19 @@ class MemoryListener:
 
 
 class World:
-    """One identity and all around it."""
+    """One identity and all around it: two CAs and a folder that settings may name; `wrap` stands before each edge."""
 
     def __init__(self, wanted: Wanted = WANTED) -> None:
         self.now = NOW
         self.keys: dict[str, PrivateKey] = {}
         self.switches: list[int] = []
         self.ca = MemoryCa(self)
+        self.cas = {self.ca.name: self.ca}
+        self.folder = MemoryFolder()
+        self.wrap: Callable[[Any], Any] = lambda edge: edge
         self.store = MemoryStore(self)
         self.listener = MemoryListener(self)
+        self.witness = MemoryWitness(self)
         self.wanted = wanted
         self.broker = MemoryBroker(self, wanted.broker or SPEC)
         self.keeper = self.restart()
@@ -311,20 +361,39 @@ class World:
         self.wanted = wanted or self.wanted
         broker = self.broker if self.wanted.broker else None
         self.broker.spec, self.broker.facts = self.wanted.broker or SPEC, None
+        issuer = self.cas.get(self.wanted.issuer, self.ca)
+        if issuer is self.ca:
+            issuer.name = self.wanted.issuer  # the same CA, by whatever name the settings give it
+        readers: list[Any] = [
+            self.broker if isinstance(spec, KafkaBrokerReload) else self.listener for spec in self.wanted.reload
+        ]
         edges = Edges(
-            store=self.store,
-            issuer=self.ca,
-            trust=[self.ca],
-            peer_trust=[self.ca],
-            reloaders=[
-                self.broker if isinstance(spec, KafkaBrokerReload) else self.listener for spec in self.wanted.reload
-            ],
+            store=self.wrap(self.store),
+            issuer=self.wrap(issuer),
+            trust=[self._source(spec) for spec in self.wanted.trust],
+            peer_trust=[self._source(spec) for spec in self.wanted.peer_trust],
+            reloaders=[self.wrap(reader) for reader in readers],
             prober=self.listener,
             clock=lambda: self.now,
-            broker=broker,
+            broker=self.wrap(broker) if broker else None,
+            witness=self.wrap(self.witness),
+            failover=self.wrap(self.cas[self.wanted.failover]) if self.wanted.failover else None,
         )
         self.keeper = Keeper(self.wanted, edges)
         return self.keeper
+
+    def _source(self, spec: TrustSpec) -> AnchorSource:
+        """Return a source of trust as the settings name it."""
+        if isinstance(spec, IssuerAnchors):
+            return MemoryTrust(self.cas.get(spec.issuer, self.ca), spec.accept)
+        assert isinstance(spec, FileAnchors)
+        self.folder.source, self.folder.accept = str(spec.path), spec.accept
+        return self.folder
+
+    def add_ca(self, name: str, root: Ca) -> MemoryCa:
+        """Have another CA that settings may name."""
+        self.cas[name] = MemoryCa(self, root, name=name)
+        return self.cas[name]
 
     async def live_until(self, end: datetime) -> int:
         """Turn and sleep as the keeper plans, until the instant; return the number of turns."""

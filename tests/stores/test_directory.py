@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.core.files import Access, PemFiles
-from agent.core.generation import Cause, Damage
+from agent.core.generation import Cause, Damage, Issued
 from agent.core.record import Record
+from agent.core.rotation_record import RotationRecord
 from agent.errors import StoreError
 from agent.keystores import pem, pkcs12, private_key
 from tests.material import NOW
@@ -421,13 +424,18 @@ async def test_orphans_of_a_crash_are_cleaned_at_start(shelf: Shelf) -> None:
     assert shelf.listing() == whole
 
 
-async def test_garbage_in_the_notes_is_set_aside(shelf: Shelf) -> None:
-    """Notes that cannot be read are kept for a person, and an empty record goes on."""
+async def test_garbage_in_the_notes_is_set_aside(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are kept for a person, who is told; a pause may have been among them, so nothing changes until they act."""
     await shelf.renew()
     (shelf.directory / ".state.json").write_bytes(b"\x00\xff")
     (shelf.directory / ".pending").write_bytes(b"{}")
     store = shelf.restart()
-    assert await store.load() == Record()
+    record = await store.load()
+    assert record.rotation.pause is not None
+    assert replace(record, rotation=RotationRecord()) == Record()
+    told = capsys.readouterr().out
+    assert "the notes of an identity cannot be read" in told
+    assert "cert-agent ca resume" in told
     assert (await store.read()).pending is None
     assert (shelf.directory / ".state.json.unreadable").read_bytes() == b"\x00\xff"
 
@@ -476,3 +484,96 @@ async def test_a_chain_that_is_not_ours_does_not_read_back(shelf: Shelf) -> None
     except StoreError:
         return
     assert damages
+
+
+# --- what a CA rotation asks of the disk -----------------------------------------------------
+
+
+async def test_when_what_is_current_became_so_is_seen_on_disk(shelf: Shelf) -> None:
+    """A switch dates it; neither a look, a restart, a note nor a generation that is only written does."""
+    assert (await shelf.store.read()).switched_at is None
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    await shelf.renew()
+    first = (await shelf.store.read()).switched_at
+    assert first is not None
+    assert before <= first <= datetime.now(UTC)
+    await asyncio.sleep(0.02)
+    await shelf.stage()
+    await shelf.store.save(Record(reloaded=1))
+    assert (await shelf.restart().read()).switched_at == first
+    await shelf.store.switch(2)
+    second = (await shelf.store.read()).switched_at
+    assert second is not None
+    assert second > first
+    await asyncio.sleep(0.02)
+    await shelf.store.switch(1)
+    back = (await shelf.store.read()).switched_at
+    assert back is not None
+    assert back > second
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "truststore.p12"])
+async def test_what_an_edited_truststore_holds_is_read(shelf: Shelf, name: str) -> None:
+    """As readers who open its stable path see it, now and after it was carried along; taken back it is none."""
+    await shelf.renew()
+    assert (await shelf.store.read()).edited == ()
+    anchors = (OTHER_ROOT.certificate,)
+    path = shelf.directory / ".current" / name
+    path.chmod(0o644)
+    path.write_bytes(pem.encode(anchors) if name == "ca.crt" else pkcs12.truststore(anchors, "changeit"))
+    assert (await shelf.store.read()).edited == ((name, anchors),)
+    await shelf.publish(Cause.FILES, carry=(name,))
+    assert (await shelf.restart().read()).edited == ((name, anchors),)
+    await shelf.publish(Cause.FILES)
+    assert (await shelf.store.read()).edited == ()
+
+
+async def test_an_edited_truststore_that_is_lost_again_is_a_damage_and_no_edit(shelf: Shelf) -> None:
+    """What cannot be read holds nothing that anybody could rely on, and the look goes on."""
+    await shelf.renew()
+    path = shelf.directory / ".current" / "ca.crt"
+    path.chmod(0o644)
+    path.write_bytes(pem.encode((OTHER_ROOT.certificate,)))
+    await shelf.publish(Cause.FILES, carry=("ca.crt",))
+    carried = shelf.directory / ".current" / "ca.crt"
+    carried.chmod(0o644)
+    carried.write_bytes(b"-----BEGIN NONSENSE-----\n")
+    disk = await shelf.store.read()
+    assert disk.edited == ()
+    assert [damage.damage for damage in disk.damages] == [Damage.ALTERED]
+    (shelf.directory / ".current" / "ca.crt").unlink()
+    disk = await shelf.store.read()
+    assert (disk.edited, [damage.damage for damage in disk.damages]) == ((), [Damage.MISSING])
+
+
+async def test_a_leaf_in_hand_can_be_shown_before_it_is_current(shelf: Shelf) -> None:
+    """With its own key, leaf first, also by the next process; before the answer and after the switch there is none."""
+    await shelf.renew()
+    assert await shelf.store.candidate() is None
+    await shelf.store.begin(shelf.wanted.request, "ca", now=NOW, reuse_key=False)
+    assert await shelf.store.candidate() is None
+    draft = await shelf.issue()
+    shown = await shelf.restart().candidate()
+    assert shown is not None
+    assert shown.chain == draft.chain
+    key = private_key.from_der(shown.key)
+    assert private_key.public_der(key) == draft.chain[0].public_key
+    in_use = await shelf.store.credentials(1)
+    assert in_use.chain != shown.chain
+    assert in_use.key != shown.key
+    await shelf.store.drop_pending()
+    assert await shelf.store.candidate() is None
+
+
+async def test_a_leaf_in_hand_is_shown_leaf_first_whatever_order_the_ca_answered_in(shelf: Shelf) -> None:
+    """A handshake needs the chain in its order; a root that came along is left to the peer."""
+    await shelf.store.read()
+    await shelf.store.load()
+    pending = await shelf.store.begin(shelf.wanted.request, "ca", now=NOW, reuse_key=False)
+    leaf, below = INTERMEDIATE.leaf_for(pending), INTERMEDIATE.intermediate("CN=Below")
+    lower = below.leaf_for(pending)
+    assert leaf != lower
+    await shelf.store.keep_answer(pending, Issued((lower, INTERMEDIATE.certificate, below.certificate), NOW))
+    shown = await shelf.store.candidate()
+    assert shown is not None
+    assert shown.chain == (lower, below.certificate, INTERMEDIATE.certificate)
