@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(verb=_check)
     schema = about_config.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(verb=_schema)
+    _add_ca(verbs)
     _add_store(verbs)
     _add_principal(verbs)
     local = verbs.add_parser("local-ca", help="replace the embedded CA, to try out a CA rotation")
@@ -122,6 +123,35 @@ def _parser() -> argparse.ArgumentParser:
     sign.add_argument("--days", type=int, default=1825, metavar="N", help="how long it lives (default: %(default)s)")
     sign.add_argument("--path-length", type=int, default=0, metavar="N", help="CAs below it (default: %(default)s)")
     return parser
+
+
+def _add_ca(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "a CA rotation: where it stands, and what people say of it"
+    about_ca = verbs.add_parser("ca", help=about, description=about).add_subparsers(
+        title="verbs", metavar="VERB", required=True
+    )
+    every: tuple[str, dict[str, Any]] = ("IDENTITY", {"nargs": "?", "help": "which one; by default all"})
+    identity = ("IDENTITY", {"nargs": "?", "help": "which one; may be left out when there is only one"})
+    anchor = ("FINGERPRINT", {"help": "SHA-256 in hex, of which 16 digits will do"})
+    for name, (noun, how), told in (
+        ("status", every, "print where every identity stands, and the commands that answer what it waits for"),
+        ("approve", anchor, "let an anchor into the truststores: whoever has its key can mint any principal"),
+        ("retire", anchor, "let an anchor leave the truststores, once nothing uses its CA any more"),
+        ("confirm", ("PEER", {"help": "as `ca status` calls it"}), "answer for a peer that nobody can look at"),
+        ("abort", identity, "have the leaf go back to the CA that it was of before"),
+        ("pause", identity, "leave what readers use as it is"),
+        ("resume", identity, "end a pause, or an abort"),
+    ):
+        sub = about_ca.add_parser(name, help=told, description=told)
+        _add_config(sub)
+        sub.set_defaults(verb=_ca, word=name, force=False, usage=sub.error)
+        sub.add_argument("about", metavar=noun, **how)
+        if name == "status":
+            sub.add_argument("--json", action="store_true", help="one JSON document")
+        else:
+            sub.add_argument("--by", required=True, metavar="NAME", help="who says so; it is noted and logged")
+        if name == "retire":
+            sub.add_argument("--force", action="store_true", help="even though a leaf in use is then trusted no more")
 
 
 def _add_store(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -214,6 +244,18 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     return _in_loop(_desk(options).status(as_json=options.json))
+
+
+def _ca(options: argparse.Namespace) -> int:
+    from agent.core.instruction import instruction
+
+    if options.word == "status":
+        return _in_loop(_desk(options).ca_status(options.about, as_json=options.json))
+    try:
+        said = instruction(options.word, options.about, options.by, force=options.force)
+    except ValueError as error:
+        options.usage(str(error))
+    return _in_loop(_desk(options).ca(said))
 
 
 def _check(options: argparse.Namespace) -> int:

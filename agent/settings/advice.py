@@ -6,12 +6,14 @@ import stat
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.configuration import IssuerAnchors
 from agent.core.files import ReaderConfiguration
 from agent.core.identity import Usage
 from agent.core.issuer_spec import LocalCaSpec, VaultSpec
 from agent.core.kafka_spec import NodeRole
 from agent.core.schedule import EMERGENCY
 from agent.core.secret import Secret
+from agent.core.testimony import FRESH
 from agent.settings.file_advice import of_folders, of_formats, of_readers
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from agent.core.issuer_spec import VaultLogin
     from agent.core.kafka_spec import Cluster
 
+SHORTEST_SOAK = 4 * FRESH
 SHORT = timedelta(hours=1)
 LONG = timedelta(days=398)
 
@@ -49,6 +52,7 @@ def advise(configuration: Configuration) -> tuple[str, ...]:
             *_of_renewal(wanted),
             *_of_principal(wanted),
             *_of_broker(wanted),
+            *_of_rotation(wanted),
             *of_formats(wanted),
             *of_readers(wanted),
             *of_folders([wanted.directory]),
@@ -111,6 +115,17 @@ def _of_broker(wanted: Wanted) -> Iterator[str]:
             yield f"{listener.name} reads no keystore of this identity, so no renewal reaches it; add `keystore`"
         if listener.truststore is None and wanted.has_truststores:
             yield f"{listener.name} reads no truststore of this identity, so no new CA reaches it; add `truststore`"
+
+
+def _of_rotation(wanted: Wanted) -> Iterator[str]:
+    if wanted.has_truststores and wanted.rotation.peers is None:
+        yield "whom a new CA would shut out is not known; write `rotation.peers`: who meets it unseen, or [] for nobody"
+    if wanted.rotation.soak < SHORTEST_SOAK:
+        yield "with a soak of less than an hour an anchor may go that a host was about to need again; give it a day"
+    sources = wanted.peer_trust
+    named = {one.issuer for one in sources if isinstance(one, IssuerAnchors)}
+    if wanted.failover is not None and wanted.failover not in named and len(named) == len(set(sources)):
+        yield f"no peer is said to trust {wanted.failover}, so that nothing fails over to it; add it to `peer_trust`"
 
 
 def _of_cluster(cluster: Cluster) -> Iterator[str]:

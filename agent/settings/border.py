@@ -20,6 +20,7 @@ from agent.core.configuration import (
 from agent.core.files import ReaderConfiguration
 from agent.core.identity import KeyAlgorithm, Request
 from agent.core.issuer_spec import is_of_a_host
+from agent.core.kafka_spec import KafkaBrokerReload
 from agent.core.schedule import LATEST, SHORTEST_WINDOW
 from agent.settings.apart import check_apart
 from agent.settings.files_border import FilesBorder
@@ -28,6 +29,7 @@ from agent.settings.issuer_border import IssuerBorder
 from agent.settings.issuer_parts import AwsPcaPart, LocalCaPart
 from agent.settings.kafka_border import KafkaBorder
 from agent.settings.kafka_parts import KafkaBrokerPart
+from agent.settings.rotation_border import RotationBorder
 from agent.settings.scalars import host_and_port
 from agent.settings.subject import read_subject
 from agent.settings.wording import shown
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from agent.core.files import Files
     from agent.settings.issuer_parts import AnyIssuerPart
     from agent.settings.kafka_parts import ClusterPart
-    from agent.settings.model import HttpPart, IdentityPart, LogPart, TrustPart
+    from agent.settings.model import HttpPart, IdentityPart, LogPart, PeerTrustPart
     from agent.settings.wording import Findings, Location
 
 LONGEST_SOCKET_PATH = 107
@@ -59,6 +61,7 @@ class Border(Ground):
         self._issuers: Mapping[str, Any] = {}
         self._directories: dict[tuple[str, str], Path] = {}
         self._kafka = KafkaBorder(file, environment, findings)
+        self._rotation = RotationBorder(file, environment, findings, self._kafka)
 
     def configuration(
         self,
@@ -126,6 +129,10 @@ class Border(Ground):
         trust, peer_trust = self._trusts(at, part, files)
         reload = self._reload(at, part, directory, files)
         listeners = [one for _, one in self._elements(part.prove) if hasattr(one, "address")]
+        broker = next((spec for spec in reload if isinstance(spec, KafkaBrokerReload)), None)
+        rotation = self._rotation.rotation((*at, "rotation"), part.rotation, broker)
+        windows = self._rotation.windows((*at, "windows"), part.windows)
+        self._check_failover((*at, "failover"), part.failover, issuer)
         renewal = self._renewal(at, part, lifetime)
         subject = self._subject(at, part)
         sans = Sans.of(dns=tuple(part.sans.dns), ip=tuple(part.sans.ip), uri=tuple(part.sans.uri))
@@ -150,6 +157,9 @@ class Border(Ground):
             host=self._host,
             revoke=bool(getattr(self._issuers.get(issuer), "revoke", False)),
             principal=self._kafka.principal((*at, "principal"), part.principal),
+            rotation=rotation,
+            windows=windows,
+            failover=part.failover,
         )
 
     def _reload(
@@ -205,6 +215,12 @@ class Border(Ground):
         if self._issuers:
             self._check_named(at, "issuer", name, self._issuers)
 
+    def _check_failover(self, at: Location, name: str | None, issuer: str | None) -> None:
+        if name is not None and name == issuer:
+            self._wrong(at, "is the identity's issuer itself: write another, or leave it out")
+        elif name is not None:
+            self._check_issuer(at, name)
+
     def _check_template(self, at: Location, template: str | None, issuer: str) -> None:
         if template is None or not self._findings.sound(at):
             return
@@ -230,11 +246,12 @@ class Border(Ground):
             self._wrong((*at, key), f"leaves less than {least:.0f} s for ten tries before expiry: write a {what}")
         return RenewalPolicy(part.renew_at, part.renew_before)
 
-    def _trust(self, at: Location, parts: Sequence[TrustPart]) -> tuple[TrustSpec, ...]:
+    def _trust(self, at: Location, parts: Sequence[PeerTrustPart]) -> tuple[TrustSpec, ...]:
         specs: list[TrustSpec] = []
         for index, part in self._elements(parts):
             if not self._findings.sound((*at, index)):
                 continue
+            accept = getattr(part, "accept", None)
             given = [key for key in ("issuer", "files", "system") if getattr(part, key) is not None]
             passwords = [key for key in ("password_file", "password_environment") if getattr(part, key) is not None]
             if len(given) != 1:
@@ -243,16 +260,16 @@ class Border(Ground):
                 self._wrong((*at, index, passwords[0]), "is for `files` alone: leave it out")
             elif part.issuer is not None:
                 self._check_issuer((*at, index, "issuer"), part.issuer)
-                specs.append(IssuerAnchors(part.issuer))
+                specs.append(IssuerAnchors(part.issuer, accept))
             elif part.files is not None:
                 path = self._path(part.files)
                 if not os.access(path, os.R_OK):
                     self._wrong((*at, index, "files"), f"{path} cannot be read: write a PEM file, a store or a folder")
                 file, variable = part.password_file, part.password_environment
                 secret = self._secret((*at, index), file, variable, "password") if passwords else None
-                specs.append(FileAnchors(path, secret))
+                specs.append(FileAnchors(path, secret, accept))
             else:
-                specs.append(SystemAnchors())
+                specs.append(SystemAnchors(accept))
         return tuple(specs)
 
     # --- what belongs to the whole ---------------------------------------------------------

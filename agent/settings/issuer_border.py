@@ -93,7 +93,9 @@ class IssuerBorder(Ground):
         if anchors is not None:
             self._check_file(at, anchors)
         for identity, wanted in identities.items():
-            trusting = wanted is not None and IssuerAnchors(name) in (*wanted.trust, *wanted.peer_trust)
+            trusting = wanted is not None and any(
+                isinstance(one, IssuerAnchors) and one.issuer == name for one in (*wanted.trust, *wanted.peer_trust)
+            )
             if anchors is None and trusting and self._findings.sound(at):
                 self._wrong(
                     at, f"is missing, and {shown(identity)} trusts it: write it, or `trust` and `peer_trust` there"
@@ -113,6 +115,7 @@ class IssuerBorder(Ground):
     def _aws_pca(self, name: str, part: AwsPcaPart) -> AwsPcaSpec | None:
         at: Location = ("issuers", name)
         authority: str | None = getattr(part, "certificate_authority_arn", None)
+        self._check_next(at, authority, part.next_certificate_authority_arn)
         self._check_template((*at, "template"), part.template)
         access = self._access_to_aws(at, part)
         if authority is None:
@@ -128,7 +131,17 @@ class IssuerBorder(Ground):
             revoke=part.revoke,
             calls_per_second=part.calls_per_second,
             within=part.timeout,
+            next_authority=part.next_certificate_authority_arn or "",
         )
+
+    def _check_next(self, at: Location, authority: str | None, following: str | None) -> None:
+        key = "next_certificate_authority_arn"
+        if authority is None or following is None or not self._findings.sound((*at, key)):
+            return
+        if following == authority:
+            self._wrong((*at, key), "is the CA that issues already: name the one that is to follow, or leave it out")
+        elif following.split(":")[1:4] != authority.split(":")[1:4]:
+            self._wrong((*at, key), "is in another region, where it is not looked for: make it an issuer of its own")
 
     def _check_template(self, at: Location, template: str | None) -> None:
         if template is not None and not is_of_a_host(template):

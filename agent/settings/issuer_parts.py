@@ -73,6 +73,9 @@ class AwsPcaPart(AwsAccessPart):
 
     type: Literal["aws_pca"]
     certificate_authority_arn: AuthorityArn
+    next_certificate_authority_arn: AuthorityArn | None = Field(
+        None, description="A CA in waiting, of the same region: its root is shown before anything is issued under it."
+    )
     template: str | None = Field(
         None,
         pattern=r"^(arn:[a-z-]+:acm-pca:::template/)?[A-Za-z0-9_]+/V[0-9]+$",

@@ -21,8 +21,7 @@ from agent.core.kafka_spec import (
     StoreFile,
 )
 from agent.settings.ground import LOOPBACK, Ground
-from agent.settings.kafka_parts import LISTENER_NAME
-from agent.settings.scalars import host_and_port
+from agent.settings.scalars import LISTENER_NAME, host_and_port
 from agent.settings.wording import shown, suggestion
 
 if TYPE_CHECKING:
@@ -142,11 +141,10 @@ class KafkaBorder(Ground):
     ) -> KafkaBrokerReload | None:
         """Return the broker of an identity with that directory and those files; `at` is where it stands."""
         cluster = self._cluster_of((*at, "cluster"), part)
-        if part.role is NodeRole.BROKER:
-            missing = [name for name in EXTRA if find_spec(name) is None]
-            if missing and self._findings.sound(at, "role"):
-                what = f"needs {' and '.join(missing)}, not installed here"
-                self._wrong((*at, "type"), f"{what}: install kafka-cert-agent[kafka]")
+        if part.role is NodeRole.BROKER and self._findings.sound(at, "role"):
+            self.expect_extra((*at, "type"))
+        elif part.role is NodeRole.CONTROLLER and cluster is not None:
+            self.expect_extra((*at, "cluster"))  # it is asked in a CA rotation
         listeners = tuple(self._listeners((*at, "listeners"), part, directory, files))
         restart = None if part.restart is None else self._command((*at, "restart"), part.restart)
         if not listeners or (cluster is None and part.role is NodeRole.BROKER):
@@ -162,15 +160,25 @@ class KafkaBorder(Ground):
             pid_file=None if part.pid_file is None else self._path(part.pid_file),
         )
 
-    def _cluster_of(self, at: Location, part: KafkaBrokerPart) -> Cluster | None:
-        name, known = part.cluster, self._clusters
-        if name is None:
-            if part.role is NodeRole.BROKER and self._findings.sound(at) and self._findings.sound(at[:-1], "role"):
-                self._wrong(at, "is missing: write the name of one of `clusters`")
-            return None
+    def expect_extra(self, at: Location) -> None:
+        """Note it where a key needs the client of Kafka, and that is not installed."""
+        missing = [name for name in EXTRA if find_spec(name) is None]
+        if missing and self._findings.sound(at):
+            what = f"needs {' and '.join(missing)}, not installed here"
+            self._wrong(at, f"{what}: install kafka-cert-agent[kafka]")
+
+    def named(self, at: Location, name: str) -> Cluster | None:
+        """Return the cluster that a key names; None where there is none, or it is wrong itself."""
         if self._findings.sound(("clusters", name)):
-            self._check_named(at, "cluster", name, known, none="write it below `clusters`")
-        return known.get(name)
+            self._check_named(at, "cluster", name, self._clusters, none="write it below `clusters`")
+        return self._clusters.get(name)
+
+    def _cluster_of(self, at: Location, part: KafkaBrokerPart) -> Cluster | None:
+        if part.cluster is not None:
+            return self.named(at, part.cluster)
+        if part.role is NodeRole.BROKER and self._findings.sound(at) and self._findings.sound(at[:-1], "role"):
+            self._wrong(at, "is missing: write the name of one of `clusters`")
+        return None
 
     def _listeners(
         self, at: Location, part: KafkaBrokerPart, directory: Path | None, files: Sequence[Files]
@@ -229,11 +237,12 @@ class KafkaBorder(Ground):
             if cluster and whose:
                 self._check_login(cluster, whose, ("clusters", cluster.name, "identity"))
         for name, wanted in identities.items():
-            broker = wanted.broker if wanted else None
-            if wanted is None or broker is None or broker.role is NodeRole.CONTROLLER:
+            if wanted is None:
                 continue
-            if broker.cluster is not None and broker.cluster.identity is None:
-                self._check_login(broker.cluster, wanted, ("identities", name, "usages"))
+            of_broker = wanted.broker.cluster if wanted.broker else None
+            for cluster in dict.fromkeys((of_broker, wanted.rotation.cluster)):
+                if cluster is not None and cluster.identity is None:
+                    self._check_login(cluster, wanted, ("identities", name, "usages"))
 
     def _check_login(self, cluster: Cluster, whose: Wanted, at: Location) -> None:
         """An identity that logs in for the agent can, and has anchors to verify brokers with."""

@@ -8,9 +8,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from agent.core.kafka_spec import NodeRole, SecurityProtocol
 from agent.settings.part import Part
-from agent.settings.scalars import Endpoint, PathName, Span
+from agent.settings.scalars import LISTENER_NAME, Endpoint, PathName, Span
 
-LISTENER_NAME = "^[A-Za-z0-9_.-]+$"
 LARGEST_NODE_ID = 2**31 - 1
 
 _PROTOCOLS = [str(one).lower() for one in SecurityProtocol]

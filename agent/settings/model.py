@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from agent.core.anchors import Acceptance
 from agent.core.configuration import LogFormat
 from agent.core.identity import KeyAlgorithm, Usage
 from agent.settings.files_parts import FilesPart
 from agent.settings.issuer_parts import IssuerPart
 from agent.settings.kafka_parts import ClusterPart, KafkaBrokerPart, PrincipalPart
 from agent.settings.part import Part
+from agent.settings.rotation_parts import RotationPart, WindowPart
 from agent.settings.scalars import (
     DnsName,
     Endpoint,
@@ -74,7 +76,7 @@ class KeyPart(Part):
     reuse: bool = Field(False, description="Keep the key at a renewal; by default each leaf has a new one.")
 
 
-class TrustPart(Part):
+class PeerTrustPart(Part):
     """A source of trust anchors: `issuer`, `files` or `system`."""
 
     issuer: str | None = Field(None, description="The anchors of a named issuer.")
@@ -82,6 +84,14 @@ class TrustPart(Part):
     password_file: PathName | None = Field(None, description="With `files`: the password of their PKCS12 and JKS.")
     password_environment: str | None = Field(None, description="The variable that holds it, in place of a file.")
     system: Literal[True] | None = Field(None, description="The CA bundle of the operating system.")
+
+
+class TrustPart(PeerTrustPart):
+    """A source of what this host trusts, and whether what it shows enters truststores at once."""
+
+    accept: Acceptance | None = Field(
+        None, description="ask: a person approves each anchor. By default only those that a CA merely lists."
+    )
 
 
 class CommandPart(Part):
@@ -121,10 +131,17 @@ class IdentityPart(Part):
     renew_before: Span | None = Field(None, description="Span before the end at which it is renewed.")
     files: list[FilesPart] = Field(min_length=1)
     trust: list[TrustPart] | None = Field(None, description="What this host trusts; by default its issuer's CA.")
-    peer_trust: list[TrustPart] | None = Field(None, description="What its peers trust; by default its issuer's CA.")
+    peer_trust: list[PeerTrustPart] | None = Field(
+        None, description="What its peers trust; by default its issuer's CA."
+    )
     principal: PrincipalPart = PrincipalPart.model_construct()
     reload: list[ReloadPart] = Field([])
     prove: list[ProvePart] = Field([])
+    rotation: RotationPart = Field(default_factory=lambda: RotationPart.model_validate({}))
+    windows: list[WindowPart] = Field([], description="When what readers use may change; by default at any time.")
+    failover: str | None = Field(
+        None, description="Issuer that is asked while the first is down and the leaf is near its end."
+    )
 
 
 class Settings(Part):

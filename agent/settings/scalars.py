@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -13,11 +13,16 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from agent.core.identity import KeyAlgorithm
 
+LISTENER_NAME = "^[A-Za-z0-9_.-]+$"
+UNIT_NAME = r"^[A-Za-z0-9:_.\\@-]+\.(service|scope)$"
+"""Names of systemd's units of which processes are (systemd.unit(5))."""
 _SPAN = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,12})s)?")
 _LONGEST = timedelta(days=36500)
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _DIGITS = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MODE = re.compile(r"0?[0-7]{3}")
+_LISTENER = re.compile(LISTENER_NAME)
+_UNIT = re.compile(UNIT_NAME)
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LONGEST_NAME = 253
 _LONGEST_FILE_NAME = 200
@@ -30,7 +35,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
-def _span(value: Any) -> timedelta:
+def _span(value: Any, *, may_be_zero: bool = False) -> timedelta:
     wanted = "write a span as 30d, 12h, 90s or 1h30m"
     if isinstance(value, timedelta):
         return value
@@ -44,16 +49,20 @@ def _span(value: Any) -> timedelta:
         span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     except OverflowError:
         span = timedelta.max
-    if not timedelta(0) < span <= _LONGEST:
+    if not timedelta(0) < span <= _LONGEST and not (may_be_zero and not span):
         raise ValueError(f"{_shown(value)} is not between a second and a hundred years: {wanted}")
     return span
 
 
-Span = Annotated[
-    timedelta,
-    BeforeValidator(_span),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "examples": ["30d", "1h30m"]}),
-]
+def _pause(value: Any) -> timedelta:
+    return _span(value, may_be_zero=True)
+
+
+_SPAN_SCHEMA = {"type": "string", "pattern": r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$", "examples": ["30d", "1h30m"]}
+
+Span = Annotated[timedelta, BeforeValidator(_span), WithJsonSchema(_SPAN_SCHEMA)]
+Pause = Annotated[timedelta, BeforeValidator(_pause), WithJsonSchema(_SPAN_SCHEMA)]
+"""A span that may be of no time at all."""
 
 
 def dns_name(name: str, *, wildcard: bool = True) -> str:
@@ -81,6 +90,46 @@ def _is_address(text: str) -> bool:
 
 def _host_name(text: str) -> str:
     return text if _is_address(text) else dns_name(text, wildcard=False)
+
+
+def _peer_name(text: str) -> str:
+    if _is_address(text) and "%" not in text:
+        return str(ipaddress.ip_address(text))
+    return dns_name(text, wildcard=False)
+
+
+def _listener_name(text: str) -> str:
+    if not _LISTENER.fullmatch(text):
+        raise ValueError(f"{_shown(text)} is no name of a listener: write letters, digits, dot, hyphen, underscore")
+    return text
+
+
+def _unit_name(text: str) -> str:
+    if not _UNIT.fullmatch(text):
+        raise ValueError(f"{_shown(text)} is no unit that has a process: write one as orders.service")
+    return text
+
+
+def _cron(text: str) -> str:
+    """Return an expression with one blank between its fields; one that never comes is refused with the rest."""
+    wanted = 'write five fields in quotes, as "0 2 * * 6" for Saturdays at two'
+    fields = text.split()
+    if len(fields) != 5 or len(text) > _LONGEST_SHOWN:
+        raise ValueError(f"{_shown(text)} is no cron expression: {wanted}")
+    from cronsim import CronSim, CronSimError
+
+    expression = " ".join(fields)
+    try:
+        comes = next(CronSim(expression, _SOME_TIME), None)
+    except CronSimError as error:
+        raise ValueError(f"{_shown(text)} is no cron expression ({str(error).lower()}): {wanted}") from None
+    if comes is None:
+        raise ValueError(f"{_shown(text)} never comes: {wanted}")
+    return expression
+
+
+_SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+"""Whether an expression ever comes is the same from everywhere: the calendar repeats itself."""
 
 
 def _namespace(text: str) -> str:
@@ -216,6 +265,12 @@ def _mount_path(text: str) -> str:
 
 DnsName = Annotated[str, AfterValidator(dns_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
+PeerName = Annotated[str, AfterValidator(_peer_name)]
+ListenerName = Annotated[
+    str, AfterValidator(_listener_name), WithJsonSchema({"type": "string", "pattern": LISTENER_NAME})
+]
+UnitName = Annotated[str, AfterValidator(_unit_name), WithJsonSchema({"type": "string", "pattern": UNIT_NAME})]
+Cron = Annotated[str, AfterValidator(_cron), WithJsonSchema({"type": "string", "examples": ["0 2 * * 6"]})]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 IpAddress = Annotated[str, AfterValidator(_address)]
 Uri = Annotated[str, AfterValidator(_uri)]

@@ -12,17 +12,20 @@ import json
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import structlog
 
+from agent.core.instruction import instruction
 from agent.errors import AgentError, BusyError
+from agent.web.arguments import OF_A_ROTATION, expect_none, take
 from agent.web.status_json import status_document
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from agent.core.instruction import Instruction
     from agent.core.status import AgentStatus
 
 LARGEST_REQUEST = 256 * 1024
@@ -53,6 +56,9 @@ class AdminHandler(Protocol):
 
     async def take_in(self, identity: str | None, chain: str) -> tuple[str, ...]:
         """Take in what a person had signed, in PEM; return a sentence for each thing done."""
+
+    async def ca(self, said: Instruction) -> tuple[str, ...]:
+        """Do what a person says of a CA rotation; return a sentence for each thing done."""
 
     async def once(self) -> tuple[str, ...]:
         """Do what is due now; return a sentence for each identity."""
@@ -213,30 +219,33 @@ class AdminServer:
     async def _do(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         match command:
             case "renew":
-                identity = _take(arguments, "identity", str)
-                discard_edits = _take(arguments, "discard_edits", bool) or False
-                _expect_none(arguments)
+                identity = take(arguments, "identity", str)
+                discard_edits = take(arguments, "discard_edits", bool) or False
+                expect_none(arguments)
                 return {"lines": await self._handler.renew(identity, discard_edits=discard_edits)}
             case "rollback":
-                identity, to = _take(arguments, "identity", str), _take(arguments, "to", int)
-                _expect_none(arguments)
+                identity, to = take(arguments, "identity", str), take(arguments, "to", int)
+                expect_none(arguments)
                 return {"lines": await self._handler.roll_back(identity, to)}
             case "csr":
-                identity = _take(arguments, "identity", str)
-                _expect_none(arguments)
+                identity = take(arguments, "identity", str)
+                expect_none(arguments)
                 return {"lines": await self._handler.csr(identity)}
             case "import":
-                identity, chain = _take(arguments, "identity", str), _take(arguments, "chain", str)
-                _expect_none(arguments)
+                identity, chain = take(arguments, "identity", str), take(arguments, "chain", str)
+                expect_none(arguments)
                 return {"lines": await self._handler.take_in(identity, chain or "")}
+            case _ if command.startswith(OF_A_ROTATION):
+                said = _instruction(command.removeprefix(OF_A_ROTATION), arguments)
+                return {"lines": await self._handler.ca(said)}
             case "once":
-                _expect_none(arguments)
+                expect_none(arguments)
                 return {"lines": await self._handler.once()}
             case "plan":
-                _expect_none(arguments)
+                expect_none(arguments)
                 return {"lines": await self._handler.plan()}
             case "status":
-                _expect_none(arguments)
+                expect_none(arguments)
                 return {"status": status_document(self._handler.status())}
             case _:
                 raise AgentError("the agent does not know this command", advice="run the agent's own version of it")
@@ -260,23 +269,14 @@ async def _read(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
             )
 
 
-Kind = TypeVar("Kind", str, int, bool)
-
-
-def _take(arguments: dict[str, Any], name: str, kind: type[Kind]) -> Kind | None:
-    """Take an argument out; None when it is not given."""
-    value = arguments.pop(name, None)
-    if value is None:
-        return None
-    # JSON's true is no number, though Python's is.
-    if type(value) is kind:
-        return value
-    raise AgentError(f"the argument {name} is no {kind.__name__}", advice="use cert-agent to ask")
-
-
-def _expect_none(arguments: dict[str, Any]) -> None:
-    if arguments:
-        raise AgentError("the command has arguments that the agent does not know", advice="run the agent's own version")
+def _instruction(verb: str, arguments: dict[str, Any]) -> Instruction:
+    about, by = take(arguments, "about", str), take(arguments, "by", str)
+    force = take(arguments, "force", bool) or False
+    expect_none(arguments)
+    try:
+        return instruction(verb, about, by or "", force=force)
+    except ValueError as error:
+        raise AgentError(str(error), advice="use cert-agent to ask") from error
 
 
 def _error(error: AgentError) -> dict[str, Any]:

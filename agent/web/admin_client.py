@@ -27,7 +27,8 @@ async def ask(path: Path, command: str, *, within: timedelta = LONGEST_COMMAND, 
     """Have a running agent do a command, and return its answer.
 
     The commands: `renew` (identity, discard_edits), `rollback` (identity, to), `csr` (identity),
-    `import` (identity, chain), `once` and `plan` answer `{"lines": [...]}`; `status` answers
+    `import` (identity, chain), `ca approve` and the other verbs of a CA rotation (about, by, force),
+    `once` and `plan` answer `{"lines": [...]}`; `status` answers
     `{"status": {...}}`, the document of `/status`.
 
     Raise `NobodyListensError` when no agent runs, and `AgentError` with the agent's own words when

@@ -1,6 +1,6 @@
 """`AgentStatus` as Prometheus metrics, made when they are scraped; docs/status.md lists them.
 
-Timestamps and not ages, base units, and labels of which the configuration bounds the values.
+Timestamps and not ages, base units, and labels of which the configuration bounds the values, or we do.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from agent.core.judgement import Opinion
 from agent.core.record import Lane
 from agent.core.reload_rules import CHECKS_OF_A_BROKER
 from agent.core.status import Counts, Health
+from agent.web.gauges import gauge
+from agent.web.rotation_metrics import rotation_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -125,6 +127,7 @@ class StatusCollector:
         yield from _moments(identities)
         yield from _listeners(identities)
         yield from _brokers(identities)
+        yield from rotation_metrics(identities)
         yield from _failures(identities)
         yield from _counters(identities)
         yield from _issuers(self._status.issuers)
@@ -146,13 +149,13 @@ def _agent(status: AgentStatus) -> Iterator[Metric]:
 
 
 def _states(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
-    ready = _gauge("identity_ready", "Whether the store is valid, paired, served and not past its deadline.")
-    health = _gauge("identity_health", "1 for the health that the identity has.", "health")
-    number = _gauge("generation_number", "The current generation.")
-    settled = _gauge("generation_settled", "Whether the current generation is told to its readers and proven.")
-    damaged = _gauge("damaged_files", "Files that are not as their manifest has them.")
-    refuted = _gauge("refuted_findings", "What the last proof before a switch refuted.")
-    anchors = _gauge("truststore_anchors", "Anchors in the truststores.")
+    ready = gauge("identity_ready", "Whether the store is valid, paired, served and not past its deadline.")
+    health = gauge("identity_health", "1 for the health that the identity has.", "health")
+    number = gauge("generation_number", "The current generation.")
+    settled = gauge("generation_settled", "Whether the current generation is told to its readers and proven.")
+    damaged = gauge("damaged_files", "Files that are not as their manifest has them.")
+    refuted = gauge("refuted_findings", "What the last proof before a switch refuted.")
+    anchors = gauge("truststore_anchors", "Anchors in the truststores.")
     for identity in identities:
         name = identity.name
         ready.add_metric((name,), not identity.not_ready)
@@ -211,7 +214,7 @@ MOMENTS: tuple[tuple[str, str, Callable[[IdentityStatus], datetime | None]], ...
 
 def _moments(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
     for name, about, moment_of in MOMENTS:
-        family = _gauge(f"{name}_timestamp_seconds", about)
+        family = gauge(f"{name}_timestamp_seconds", about)
         for identity in identities:
             moment = moment_of(identity)
             if moment is not None:
@@ -220,9 +223,9 @@ def _moments(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
 
 
 def _listeners(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
-    not_after = _gauge("served_certificate_not_after_timestamp_seconds", "When the leaf served ends.", "address")
-    checked = _gauge("listener_checked_timestamp_seconds", "When the listener was last looked at.", "address")
-    verdicts = _gauge("listener_verdict", "1 for what the last look came to.", "address", "verdict")
+    not_after = gauge("served_certificate_not_after_timestamp_seconds", "When the leaf served ends.", "address")
+    checked = gauge("listener_checked_timestamp_seconds", "When the listener was last looked at.", "address")
+    verdicts = gauge("listener_verdict", "1 for what the last look came to.", "address", "verdict")
     for identity in identities:
         for listener in identity.listeners:
             labels = (identity.name, listener.address)
@@ -236,8 +239,8 @@ def _listeners(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
 
 
 def _brokers(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
-    remarks = _gauge("broker_remarks", "What a person should know of the broker; /status has the words.")
-    took = _gauge("switch_to_proof_seconds", "How long after the last switch the last listener was proven.")
+    remarks = gauge("broker_remarks", "What a person should know of the broker; /status has the words.")
+    took = gauge("switch_to_proof_seconds", "How long after the last switch the last listener was proven.")
     for identity in identities:
         if identity.broker is not None:
             remarks.add_metric((identity.name,), len(identity.broker.remarks))
@@ -247,8 +250,8 @@ def _brokers(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
 
 
 def _failures(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
-    failures = _gauge("consecutive_failures", "Tries in a row that failed.", "lane")
-    next_try = _gauge("next_try_timestamp_seconds", "When a lane that failed is tried again.", "lane")
+    failures = gauge("consecutive_failures", "Tries in a row that failed.", "lane")
+    next_try = gauge("next_try_timestamp_seconds", "When a lane that failed is tried again.", "lane")
     for identity in identities:
         for lane in Lane:
             tries = identity.tries.get(lane)
@@ -292,7 +295,3 @@ def _counters(identities: Iterable[IdentityStatus]) -> Iterator[Metric]:
             for value, count in {**dict.fromkeys(values, 0), **counted(identity.counts)}.items():
                 family.add_metric((identity.name, value), count)
         yield family
-
-
-def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"cert_agent_{name}", about, labels=("identity", *labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,16 @@ if TYPE_CHECKING:
     from agent.core.issuer_status import IssuerStatus
     from agent.core.record import Tries
     from agent.core.restart import RestartDue
-    from agent.core.status import AgentStatus, BrokerStatus, Counts, IdentityStatus, ListenerStatus
+    from agent.core.status import (
+        AgentStatus,
+        AwaitedStatus,
+        BrokerStatus,
+        Counts,
+        IdentityStatus,
+        ListenerStatus,
+        PeerStatus,
+        RotationStatus,
+    )
 
 
 FEW = 20
@@ -84,6 +94,7 @@ def _identity(identity: IdentityStatus) -> dict[str, Any]:
         "principal": identity.principal,
         "restart": _restart(identity.restart) if identity.restart else None,
         "broker": _broker(identity.broker) if identity.broker else None,
+        "rotation": _rotation(identity.rotation) if identity.rotation else None,
     }
 
 
@@ -101,6 +112,39 @@ def _broker(broker: BrokerStatus) -> dict[str, Any]:
         "remarks": list(broker.remarks),
         "switch_to_proof_seconds": None if broker.took is None else round(broker.took.total_seconds(), 3),
     }
+
+
+def _rotation(rotation: RotationStatus) -> dict[str, Any]:
+    return {
+        "stage": str(rotation.stage),
+        "broken": rotation.stage.is_broken,
+        "why": rotation.why,
+        "since": _moment(rotation.since),
+        "leaf_ca": rotation.leaf_ca,
+        "target_ca": rotation.target_ca,
+        "anchors": [
+            {**_anchor(one.anchor), "state": one.state, "sources": list(one.sources), "held": one.held}
+            for one in rotation.anchors
+        ],
+        "peers": [_peer(peer) for peer in rotation.peers],
+        "awaited": [_awaited(one) for one in rotation.awaits],
+        "paused": rotation.paused,
+        "aborted": rotation.aborted,
+        "opens_at": _moment(rotation.opens_at),
+    }
+
+
+def _peer(peer: PeerStatus) -> dict[str, Any]:
+    return {
+        "peer": peer.peer,
+        "at": rfc3339(peer.at),
+        "verdicts": [{"question": question, "verdict": str(verdict)} for question, verdict in peer.verdicts.items()],
+        "why": peer.why,
+    }
+
+
+def _awaited(one: AwaitedStatus) -> dict[str, str]:
+    return {"peer": one.peer, "question": one.question, "verdict": str(one.verdict), "why": one.why}
 
 
 def _leaf(leaf: Certificate) -> dict[str, Any]:
@@ -151,15 +195,7 @@ def _tries(tries: Tries) -> dict[str, Any]:
 
 
 def _counts(counts: Counts) -> dict[str, dict[str, int]]:
-    return {
-        "renewals": dict(counts.renewals),
-        "publications": dict(counts.publications),
-        "reloads": dict(counts.reloads),
-        "proofs": dict(counts.proofs),
-        "rollbacks": dict(counts.rollbacks),
-        "revocations": dict(counts.revocations),
-        "issuer_errors": dict(counts.issuer_errors),
-    }
+    return {one.name: dict(getattr(counts, one.name)) for one in fields(counts)}
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from agent.errors import AgentError
 from agent.web.admin_client import NobodyListensError, ask
+from agent.web.arguments import OF_A_ROTATION
 from agent.wiring.clock import utc_now
+from agent.wiring.rotation_report import rotation_in_a_line, rotation_in_words
 from agent.wiring.standalone import standalone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from agent.core.configuration import Configuration
+    from agent.core.instruction import Instruction
     from agent.daemon.agent import About
     from agent.wiring.verbs import Verbs
 
@@ -60,6 +64,27 @@ class Desk:
         """Take in the leaf and chain in PEM that a person brings; raise `AgentError` when it is not in use then."""
         return await self._act(lambda verbs: verbs.take_in(identity, chain), "import", identity=identity, chain=chain)
 
+    async def ca(self, said: Instruction) -> bool:
+        """Do what a person says of a CA rotation; raise `AgentError` when it is not done."""
+        return await self._act(
+            lambda verbs: verbs.ca(said), f"{OF_A_ROTATION}{said.verb}", about=said.about, by=said.by, force=said.force
+        )
+
+    async def ca_status(self, identity: str | None, *, as_json: bool) -> bool:
+        """Tell where each CA rotation stands, or that of one identity; well is when none is in a broken state."""
+        document = await self._status_document(quiet=as_json)
+        found = [one for one in document["identities"] if identity in (None, one["name"])]
+        if not found:
+            names = ", ".join(one["name"] for one in document["identities"])
+            raise AgentError(f"there is no identity named {identity}", advice=f"there is {names or 'none'}")
+        if as_json:
+            rotations = [{"name": one["name"], "rotation": one.get("rotation")} for one in found]
+            self._say(json.dumps({"now": document["now"], "identities": rotations}, indent=2))
+        else:
+            for one in found:
+                self._tell(rotation_in_words(one, document["now"]))
+        return not any(one["rotation"]["broken"] for one in found if one.get("rotation"))
+
     async def plan(self) -> bool:
         """Tell what would be done, and change nothing."""
         try:
@@ -71,14 +96,7 @@ class Desk:
 
     async def status(self, *, as_json: bool) -> bool:
         """Tell how every identity is; well is when all are ready."""
-        try:
-            document = (await self._ask("status"))["status"]
-        except NobodyListensError:
-            async with standalone(self._configuration, self._about, utc_now, read_only=True) as verbs:
-                await verbs.plan()
-                document = self._document(verbs)
-            if not as_json:
-                self._say("no agent runs; this is what the disk tells")
+        document = await self._status_document(quiet=as_json)
         if as_json:
             self._say(json.dumps(document, indent=2))
             return not any(one["not_ready"] for one in document["identities"])
@@ -87,6 +105,18 @@ class Desk:
         for one in document["issuers"]:
             self._tell(issuer_in_words(one))
         return self._tell_why_not(document)
+
+    async def _status_document(self, *, quiet: bool) -> dict[str, Any]:
+        """Return the status document of the running agent, or of a look in its place, told unless `quiet`."""
+        try:
+            document: dict[str, Any] = (await self._ask("status"))["status"]
+        except NobodyListensError:
+            async with standalone(self._configuration, self._about, utc_now, read_only=True) as verbs:
+                await verbs.plan()
+                document = self._document(verbs)
+            if not quiet:
+                self._say("no agent runs; this is what the disk tells")
+        return document
 
     async def _act(self, work: Callable[[Verbs], Awaitable[tuple[str, ...]]], command: str, **arguments: Any) -> bool:
         try:
@@ -141,4 +171,5 @@ def in_words(identity: dict[str, Any]) -> list[str]:
         f"  next: {identity['sentence']}",
     ]
     lines += [f"  {one['address']}: {one['verdict']}" for one in identity["listeners"]]
+    lines += rotation_in_a_line(identity)
     return lines + concerns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from agent.core.chain import name_of
 from agent.core.issuer_status import Examined, Opinion
 from agent.errors import StoreError, TrustError
 from agent.wiring.adapters import Adapters
@@ -13,11 +14,18 @@ from agent.wiring.clock import utc_now
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from agent.core.certificate import Certificate
     from agent.core.configuration import Configuration, Wanted
     from agent.ports import CertificateIssuer
 
 WITHIN = 60.0
 """Seconds for all that one CA is asked; its own calls have shorter deadlines."""
+
+OTHERS_WITHIN = 15.0
+"""Seconds for what else a CA holds."""
+
+MOST_TOLD = 5
+"""Other CAs that are told one by one."""
 
 WORDS = {
     Opinion.GOOD: "good",
@@ -81,6 +89,29 @@ async def _examine(issuer: CertificateIssuer, name: str, configuration: Configur
     requests = [wanted.request for wanted in configuration.identities.values() if wanted.issuer == name]
     try:
         async with asyncio.timeout(WITHIN):
-            return await issuer.examine(requests) if requests else await _trusted(issuer)
+            found = await issuer.examine(requests) if requests else await _trusted(issuer)
     except TimeoutError:
         return (Examined("answer", Opinion.BAD, f"it took longer than {WITHIN:.0f} s: see whether the CA is up"),)
+    if any(one.opinion is Opinion.BAD for one in found):
+        return found  # one trouble is not told twice
+    return (*found, *await _others(issuer))
+
+
+async def _others(issuer: CertificateIssuer) -> tuple[Examined, ...]:
+    """Tell which CAs an issuer holds beside its own; nothing where there are none."""
+    try:
+        async with asyncio.timeout(OTHERS_WITHIN):
+            listed = await issuer.listed()
+    except (TrustError, TimeoutError) as error:
+        told = error.diagnosis() if isinstance(error, TrustError) else f"no answer within {OTHERS_WITHIN:.0f} s"
+        sentence = f"whether it holds another CA is not known, and none that waits will be seen: {told}"
+        return (Examined("other CAs", Opinion.DOUBTFUL, sentence),)
+    if not listed:
+        return ()
+    more = f", and {len(listed) - MOST_TOLD} more" if len(listed) > MOST_TOLD else ""
+    sentence = f"beside its own it holds {', '.join(map(_told_of, listed[:MOST_TOLD]))}{more}"
+    return (Examined("other CAs", Opinion.GOOD, sentence),)
+
+
+def _told_of(anchor: Certificate) -> str:
+    return f"{name_of(anchor)} ({anchor.not_before:%Y-%m-%d} to {anchor.not_after:%Y-%m-%d}, {anchor.fingerprint})"

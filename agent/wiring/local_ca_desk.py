@@ -54,7 +54,7 @@ async def rotate(
         f"{spec.name}: a new intermediate: {_told(authority.intermediate.certificate)}",
         *(f"{spec.name}: still trusted, without its key: {_told(root)}" for root in trusted),
         f"next: truststores learn the new root {AT_NEXT_LOOK}",
-        "then: leaves follow at their next renewal, or with `cert-agent renew`",
+        "then: each leaf follows when its peers are shown to trust the root: `cert-agent ca status`",
         f"last: `cert-agent local-ca retire {spec.name}`, when every leaf in use is of the new CA",
     )
 

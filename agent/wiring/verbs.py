@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError, MaterialError
+from agent.core.instruction import RotationVerb
+from agent.errors import AgentError, MaterialError, NotConcernedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from agent.core.instruction import Instruction
     from agent.core.plan import Plan
     from agent.core.status import AgentStatus
     from agent.daemon.keeper import Keeper
@@ -77,6 +79,41 @@ class Verbs:
             raise MaterialError(f"what was brought cannot be read: {error.what}", advice=error.advice) from error
         return (await keeper.take_in(certificates),)
 
+    async def ca(self, said: Instruction) -> tuple[str, ...]:
+        """Do what a person says of a CA rotation; raise `AgentError` when it is not done.
+
+        What is about an anchor or a peer goes to every identity: those that know nothing of it do nothing.
+        """
+        about, by = said.about or "", said.by
+        match said.verb:
+            case RotationVerb.APPROVE:
+                return await self._every(lambda keeper: keeper.approve(about, by=by))
+            case RotationVerb.RETIRE:
+                return await self._every(lambda keeper: keeper.retire(about, by=by, force=said.force))
+            case RotationVerb.CONFIRM:
+                return await self._every(lambda keeper: keeper.confirm(about, by=by))
+            case RotationVerb.ABORT:
+                return (await self._one(said.about).abort(by=by),)
+            case RotationVerb.PAUSE:
+                return (await self._one(said.about).pause(by=by),)
+            case RotationVerb.RESUME:
+                return (await self._one(said.about).resume(by=by),)
+
+    async def _every(self, work: Callable[[Keeper], Awaitable[str]]) -> tuple[str, ...]:
+        places = asyncio.Semaphore(AT_A_TIME)
+
+        async def done(keeper: Keeper) -> str | AgentError:
+            async with places:
+                try:
+                    return await work(keeper)
+                except AgentError as error:
+                    return error
+
+        keepers = [keeper for _, keeper in sorted(self._keepers().items())]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(done(keeper)) for keeper in keepers]
+        return _together([task.result() for task in tasks])
+
     def _one(self, identity: str | None) -> Keeper:
         keepers = self._keepers()
         names = ", ".join(sorted(keepers))
@@ -87,6 +124,21 @@ class Verbs:
         if identity not in keepers:
             raise AgentError(f"there is no identity named {identity}", advice=f"there is {names or 'none'}")
         return keepers[identity]
+
+
+def _together(results: Sequence[str | AgentError]) -> tuple[str, ...]:
+    """Return the sentences of what was done, unless something failed, or nobody knew what it was about."""
+    sentences = tuple(result for result in results if isinstance(result, str))
+    errors = [result for result in results if isinstance(result, AgentError)]
+    failed = [error for error in errors if not isinstance(error, NotConcernedError)]
+    if not failed and (sentences or not errors):
+        return sentences
+    if not failed or (len(failed) == 1 and not sentences):
+        raise (failed or errors)[0]
+    what = "; ".join(error.what for error in failed)
+    if sentences:
+        what = f"not all is done: {what}; what is done: {'; '.join(sentences)}"
+    raise AgentError(what, advice=failed[0].advice)
 
 
 def in_lines(plan: Plan) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from agent.core.issuer_spec import IssuerSpec
 
 ARN = "arn:aws:acm-pca:eu-west-1:222222222222:certificate-authority/1a2b-3c"
+NEXT_ARN = "arn:aws:acm-pca:eu-west-1:333333333333:certificate-authority/4d5e-6f"
+"""In another account, which may share it."""
 ROLE = "arn:aws:iam::222222222222:role/kafka-certificates"
 PCA = {"type": "aws_pca", "certificate_authority_arn": ARN}
 BROKER = "identities.broker"
@@ -167,6 +169,7 @@ def test_everything_of_aws_private_ca_arrives(host: Host) -> None:
                 "revoke": True,
                 "calls_per_second": 5,
                 "timeout": "10s",
+                "next_certificate_authority_arn": NEXT_ARN,
             },
         ),
     )
@@ -189,6 +192,7 @@ def test_everything_of_aws_private_ca_arrives(host: Host) -> None:
         revoke=True,
         calls_per_second=5,
         within=timedelta(seconds=10),
+        next_authority=NEXT_ARN,
     )
 
 
@@ -233,7 +237,13 @@ def test_a_ca_that_only_people_can_ask_has_anchors_or_none(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    "trusting", [("issuer", "hand"), ("trust", [{"issuer": "hand"}]), ("peer_trust", [{"issuer": "hand"}])]
+    "trusting",
+    [
+        ("issuer", "hand"),
+        ("trust", [{"issuer": "hand"}]),
+        ("trust", [{"issuer": "hand", "accept": "ask"}]),
+        ("peer_trust", [{"issuer": "hand"}]),
+    ],
 )
 def test_anchors_are_missed_where_somebody_trusts_them(host: Host, trusting: tuple[str, Any]) -> None:
     """Before the agent starts, and by the name of who does."""
@@ -308,6 +318,24 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
         {"type": "aws_pca", "certificate_authority_arn": "arn:aws:acm:eu-west-1:1:x"},
         "issuers.pca.certificate_authority_arn",
         "is no ARN of a CA",
+    ),
+    (
+        "issuers.pca",
+        PCA | {"next_certificate_authority_arn": "arn:aws:acm:eu-west-1:1:x"},
+        "issuers.pca.next_certificate_authority_arn",
+        "is no ARN of a CA",
+    ),
+    (
+        "issuers.pca",
+        PCA | {"next_certificate_authority_arn": ARN},
+        "issuers.pca.next_certificate_authority_arn",
+        "is the CA that issues already",
+    ),
+    (
+        "issuers.pca",
+        PCA | {"next_certificate_authority_arn": ARN.replace("eu-west-1", "eu-west-2")},
+        "issuers.pca.next_certificate_authority_arn",
+        "is in another region",
     ),
     ("issuers.pca", PCA | {"assume_role": {"role_arn": "kafka"}}, "issuers.pca.assume_role.role_arn", "no ARN of a"),
     (

@@ -118,14 +118,23 @@ def test_everything_of_a_broker_arrives(host: Host) -> None:
 
 
 def test_a_controller_needs_no_cluster(host: Host) -> None:
-    """Nothing is asked of it; where its listeners are must be written."""
+    """Nothing is asked of it then; where its listeners are must be written."""
     listeners = {"CONTROLLER": {"keystore": "keystore.p12", "address": "localhost:9095"}}
     changes = (f"{RELOAD}", {"type": "kafka_broker", "role": "controller", "listeners": listeners})
     found = broker(host, changes, (f"{RELOAD}.restart", {"argv": ["true"]}))
     assert (found.role, found.cluster) == (NodeRole.CONTROLLER, None)
     assert found.restart == CommandReload(("true",), host.folder, timedelta(minutes=2))
     assert wanted(host, changes).proven_at == ("CONTROLLER",)
-    wanted(host, changes, (f"{RELOAD}.cluster", "prod"), (f"{BROKER}.usages", ["server"]))
+    wanted(host, changes, (f"{BROKER}.usages", ["server"]))
+
+
+def test_a_controller_whose_cluster_is_named_logs_in_there(host: Host) -> None:
+    """Its brokers are asked in a CA rotation, so that what a broker needs for that it needs too."""
+    listeners = {"CONTROLLER": {"keystore": "keystore.p12", "address": "localhost:9095"}}
+    reload = {"type": "kafka_broker", "role": "controller", "cluster": "prod", "listeners": listeners}
+    assert wanted(host, (RELOAD, reload)).rotation.cluster == cluster(host)
+    (mistake,) = host.mistakes(told((RELOAD, reload), (f"{BROKER}.usages", ["server"])))
+    assert mistake.key == f"{BROKER}.usages"
 
 
 def test_everything_of_a_cluster_arrives(host: Host) -> None:
@@ -339,8 +348,8 @@ def test_environment_that_is_wrong_is_named_by_its_variable(host: Host, variable
 
 
 def advice(host: Host, *changes: tuple[str, Any]) -> list[str]:
-    """Return what is advised for a broker on PKCS12 alone, without what is said of the embedded CA."""
-    values = told((f"{BROKER}.files", [P12]), *changes)
+    """Return what is advised for a broker on PKCS12, met by nobody unseen; not what is said of the embedded CA."""
+    values = told((f"{BROKER}.files", [P12]), (f"{BROKER}.rotation.peers", []), *changes)
     return [one for one in advise(host.load(values)) if "embedded CA" not in one]
 
 

@@ -248,13 +248,18 @@ def test_every_mistake_is_told_at_once(host: Host) -> None:
 
 @pytest.mark.parametrize("absent", ["confluent_kafka", "OpenSSL"])
 def test_an_extra_that_is_not_installed_is_told(host: Host, monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
-    """Where a broker is told, and nowhere else; a controller is not asked anything."""
+    """Where a cluster is asked, and nowhere else; a controller without one is not asked anything."""
     monkeypatch.setitem(sys.modules, absent, None)
     (mistake,) = host.mistakes(told())
     assert mistake.key == f"{TOLD}.type"
     assert mistake.what == f"needs {absent}, not installed here: install kafka-cert-agent[kafka]"
     host.load(told((f"{BROKER}.reload", [])))
-    host.load(told((f"{RELOAD}.role", "controller"), (f"{RELOAD}.listeners.MTLS.address", "a:1")))
+    controller = [(f"{RELOAD}.role", "controller"), (f"{RELOAD}.listeners.MTLS.address", "a:1")]
+    host.load(told(*controller, (f"{RELOAD}.cluster", ...)))
+    (mistake,) = host.mistakes(told(*controller))
+    assert mistake.key == f"{TOLD}.cluster"
+    (mistake,) = host.mistakes(told((f"{BROKER}.reload", []), (f"{BROKER}.rotation.cluster", "prod")))
+    assert mistake.key == f"{BROKER}.rotation.cluster"
 
 
 def test_reading_the_settings_loads_no_client(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,19 @@ from agent.core.evidence import Verdict
 from agent.core.issuer_status import IssuerStatus
 from agent.core.record import Failure, Tries
 from agent.core.restart import RestartDue
+from agent.core.rotation import Stage
 from agent.core.status import (
     AgentStatus,
+    AnchorStatus,
+    AwaitedStatus,
     BrokerStatus,
     Counts,
     FileStatus,
     Health,
     IdentityStatus,
     ListenerStatus,
+    PeerStatus,
+    RotationStatus,
 )
 from tests.material import NOW, Ca, make_key, make_request
 
@@ -61,8 +66,41 @@ def make_identity(name: str = "broker", **changes: Any) -> IdentityStatus:
         broker=BrokerStatus(
             "prod", "broker", 1, "accepted", remarks=("a shadow", "a name"), took=timedelta(seconds=0.75)
         ),
+        rotation=make_rotation(),
     )
     return replace(identity, **changes)
+
+
+OLD, NEW = Ca.root("CN=Old CA"), Ca.root("CN=New CA")
+"""Two CAs, the one that is left and the one that is gone to."""
+
+
+def make_rotation(**changes: Any) -> RotationStatus:
+    """Make the status of a CA rotation in which a client that nobody can look at is waited for."""
+    rotation = RotationStatus(
+        stage=Stage.ANCHOR_ADDED,
+        why="the next leaf is of CN=New CA; held: orders-1 is not shown to trust CN=New CA",
+        since=NOW - timedelta(days=2),
+        leaf_ca="CN=Old CA",
+        target_ca="CN=New CA",
+        anchors=(
+            AnchorStatus(OLD.certificate, "trusted", ("vault",)),
+            AnchorStatus(NEW.certificate, "waiting", ("vault", "/etc/kafka/ca.d")),
+        ),
+        peers=(
+            PeerStatus("kafka2.example.com:9093", NOW, {"trusts CN=New CA": Verdict.PROVEN}),
+            PeerStatus(
+                "orders-1",
+                NOW - timedelta(hours=3),
+                {"trusts CN=New CA": Verdict.UNKNOWN},
+                "nobody here can look at it",
+            ),
+        ),
+        awaits=(AwaitedStatus("orders-1", "trusts CN=New CA", Verdict.UNKNOWN, "nobody here can look at it"),),
+        paused="alice, 2026-11-24 11:00:00Z",
+        opens_at=NOW + timedelta(hours=6),
+    )
+    return replace(rotation, **changes)
 
 
 def make_issuer(**changes: Any) -> IssuerStatus:

@@ -32,6 +32,7 @@ from tests.web.statuses import make_identity, make_status
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from agent.core.instruction import Instruction
     from agent.core.status import AgentStatus
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,11 @@ class Commands:
         self.done.append(("import", identity, chain))
         return ("taken in",)
 
+    async def ca(self, said: Instruction) -> tuple[str, ...]:
+        """Do what a person says of a rotation."""
+        self.done.append((said.verb, said.about, said.by, said.force))
+        return (f"{said.verb} by {said.by}",)
+
     async def once(self) -> tuple[str, ...]:
         """Do what is due."""
         return ("broker: done",)
@@ -145,6 +151,7 @@ async def test_each_command_reaches_the_agent_with_its_arguments(path: Path, com
         assert (await ask(path, "once"))["lines"] == ["broker: done"]
         assert len((await ask(path, "csr", identity="broker"))["lines"]) == 2
         assert await ask(path, "import", identity=None, chain="a\nb") == {"lines": ["taken in"]}
+        assert await ask(path, "ca pause", about=None, by="alice") == {"lines": ["pause by alice"]}
     assert commands.done == [
         ("renew", "broker", True),
         ("renew", None, False),
@@ -152,7 +159,63 @@ async def test_each_command_reaches_the_agent_with_its_arguments(path: Path, com
         ("rollback", None, None),
         ("csr", "broker"),
         ("import", None, "a\nb"),
+        ("pause", None, "alice", False),
     ]
+
+
+FINGERPRINT = "AB:CD:EF:01:23:45:67:89"
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "told"),
+    [
+        ("approve", {"about": FINGERPRINT, "by": " alice "}, ("approve", "abcdef0123456789", "alice", False)),
+        ("retire", {"about": "ab" * 32, "by": "a", "force": True}, ("retire", "ab" * 32, "a", True)),
+        ("confirm", {"about": "orders-1:9093", "by": "a"}, ("confirm", "orders-1:9093", "a", False)),
+        ("abort", {"about": "broker", "by": "a"}, ("abort", "broker", "a", False)),
+        ("resume", {"by": "a"}, ("resume", None, "a", False)),
+    ],
+)
+async def test_what_is_said_of_a_rotation_reaches_the_agent(
+    path: Path, commands: Commands, verb: str, arguments: dict[str, Any], told: tuple[Any, ...]
+) -> None:
+    """A fingerprint as tools print it; who says so, beside whom the kernel says, which is logged."""
+    with capture_logs() as logs:
+        async with serve(path, commands):
+            assert (await ask(path, f"ca {verb}", **arguments))["lines"] == [f"{verb} by {told[2]}"]
+    assert commands.done == [told]
+    (came,) = [one for one in logs if one["event"] == "a command came"]
+    assert (came["command"], came["user"]) == (f"ca {verb}", os.getuid())
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "why"),
+    [
+        ("ca anoint", {"about": FINGERPRINT, "by": "a"}, "no such verb"),
+        ("ca ", {"by": "a"}, "no such verb"),
+        ("ca approve", {"about": FINGERPRINT}, "who says so is no name"),
+        ("ca approve", {"about": FINGERPRINT, "by": "\x1b[2J"}, "who says so is no name"),
+        ("ca approve", {"about": FINGERPRINT, "by": "a" * 101}, "who says so is no name"),
+        ("ca approve", {"about": FINGERPRINT[:-1], "by": "a"}, "the fingerprint is none"),
+        ("ca approve", {"about": "ab" * 33, "by": "a"}, "the fingerprint is none"),
+        ("ca approve", {"about": "g" * 64, "by": "a"}, "the fingerprint is none"),
+        ("ca retire", {"by": "a"}, "the fingerprint is none"),
+        ("ca retire", {"about": "ab" * 32, "by": "a", "force": 1}, "force is no bool"),
+        ("ca approve", {"about": "ab" * 32, "by": "a", "force": True}, "approve forces nothing"),
+        ("ca confirm", {"about": " ", "by": "a"}, "the peer is none"),
+        ("ca confirm", {"about": "a\nb", "by": "a"}, "the peer is none"),
+        ("ca pause", {"about": 5, "by": "a"}, "about is no str"),
+        ("ca pause", {"by": "a", "until": "tomorrow"}, "arguments that the agent does not know"),
+    ],
+)
+async def test_what_nobody_can_have_said_does_not_reach_the_agent(
+    path: Path, commands: Commands, command: str, arguments: dict[str, Any], why: str
+) -> None:
+    """Whoever speaks to the socket without the command line is held to the same."""
+    async with serve(path, commands):
+        with pytest.raises(AgentError, match=why):
+            await ask(path, command, **arguments)
+    assert commands.done == []
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.core.evidence import Verdict
+from agent.core.rotation import Stage
 from agent.core.status import Health, ListenerStatus
 from agent.web.metrics import render
-from tests.material import NOW
+from tests.material import NOW, Ca
 from tests.tools import need
-from tests.web.statuses import make_identity, make_leaf, make_status, not_ready
+from tests.web.statuses import make_identity, make_leaf, make_rotation, make_status, not_ready
 
 if TYPE_CHECKING:
     from agent.core.status import AgentStatus
@@ -88,6 +89,11 @@ def test_metrics_have_no_series_for_what_is_not_known() -> None:
         ("restart_due_timestamp_seconds", {}, (NOW + timedelta(days=5)).timestamp()),
         ("switch_to_proof_seconds", {}, 0.75),
         ("broker_remarks", {}, 2),
+        ("ca_rotation_stage", {"stage": "anchor added"}, 1),
+        ("ca_rotation_stage_since_timestamp_seconds", {}, (NOW - timedelta(days=2)).timestamp()),
+        ("ca_rotation_peers_awaited", {}, 1),
+        ("ca_rotation_paused", {}, 1),
+        ("trust_anchors_waiting", {}, 1),
     ],
 )
 def test_metrics_of_an_identity(name: str, labels: dict[str, str], wanted: float) -> None:
@@ -114,6 +120,46 @@ def test_metrics_of_readiness_and_health() -> None:
     assert healths == {Health.PASS: 0, Health.WARN: 0, Health.FAIL: 1}
 
 
+def test_metrics_of_a_rotation_have_every_stage() -> None:
+    """It is in one, and the others are 0, so that an alert sees one begin and end."""
+    for stage in Stage:
+        status = make_status(make_identity(rotation=make_rotation(stage=stage)))
+        stages = {one: value(status, "ca_rotation_stage", identity="broker", stage=one) for one in Stage}
+        assert stages == {one: one is stage for one in Stage}
+
+
+def test_metrics_of_a_rotation_that_waits_for_nobody() -> None:
+    """Counts stand at 0; what nobody has looked at yet has no series; since when is left out while it is not known."""
+    at_rest = make_rotation(stage=Stage.STEADY, since=None, anchors=(), peers=(), awaits=(), paused="")
+    status = make_status(make_identity(rotation=at_rest), make_identity("unseen", rotation=None))
+    for name in ("ca_rotation_peers_awaited", "ca_rotation_paused", "trust_anchors_waiting"):
+        assert value(status, name, identity="broker") == 0
+    names = {(name, dict(labels).get("identity")) for name, labels in scrape(status)}
+    assert ("cert_agent_ca_rotation_stage_since_timestamp_seconds", "broker") not in names
+    assert not {name for name, identity in names if identity == "unseen" and ("rotation" in name or "wait" in name)}
+
+
+def test_metrics_of_anchors_are_those_that_end_first() -> None:
+    """A system's bundle does not fill Prometheus, and whichever ends next is among them; none is counted twice."""
+    cas = [Ca.root(f"CN=CA {number}", not_after=NOW + timedelta(days=number)).certificate for number in range(1, 60)]
+    status = make_status(make_identity(anchors=(*reversed(cas), cas[0])))
+    name = "cert_agent_trust_anchor_not_after_timestamp_seconds"
+    found = {dict(labels)["subject"]: ends for (one, labels), ends in scrape(status).items() if one == name}
+    assert found == {f"CN=CA {number}": (NOW + timedelta(days=number)).timestamp() for number in range(1, 51)}
+    assert value(status, "truststore_anchors", identity="broker") == 60
+
+
+def test_metrics_of_anchors_tell_two_of_one_name_apart() -> None:
+    """By fingerprint; a name that is long is cut."""
+    long = "CN=" + "x" * 60 + ",OU=" + "y" * 60 + ",O=" + "z" * 60 + ",L=" + "w" * 60
+    cas = [Ca.root(long).certificate for _ in range(2)]
+    status = make_status(make_identity(anchors=tuple(cas)))
+    name = "cert_agent_trust_anchor_not_after_timestamp_seconds"
+    found = [dict(labels) for one, labels in scrape(status) if one == name]
+    assert {one["fingerprint"] for one in found} == {ca.fingerprint for ca in cas}
+    assert {one["subject"] for one in found} == {cas[0].subject.rfc4514_string()[:200]}
+
+
 def test_metrics_count_the_findings_of_a_refuted_candidate() -> None:
     """What is refuted before a switch is seen as a number, and no text of it becomes a label."""
     status = make_status(make_identity(findings=("the leaf is a CA", "the chain reaches no anchor")))
@@ -129,7 +175,8 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
 
 def test_metrics_satisfy_promtool() -> None:
     """Prometheus' own linter finds the text well formed and the names as they should be."""
-    status = make_status(make_identity("broker"), not_ready('odd "name"\\\n', "expired"))
+    odd = not_ready('odd "name"\\\n', "expired")
+    status = make_status(make_identity("broker"), replace(odd, anchors=(Ca.root('CN=a\\"b\\0ac').certificate,)))
     checked = subprocess.run(
         [need("promtool"), "check", "metrics"], input=render(status), capture_output=True, check=False
     )

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from agent.core.evidence import Verdict
 from agent.core.record import Failure, Tries
+from agent.core.rotation import Stage
 from agent.core.status import Health, IdentityStatus
 from agent.web.status_json import FEW, render, rfc3339, status_document
 from tests.material import NOW
-from tests.web.statuses import make_identity, make_status
+from tests.web.statuses import NEW, make_identity, make_rotation, make_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,58 @@ def test_document_of_what_is_not_known_has_nulls() -> None:
     assert told["ready"] is False
 
 
+def test_document_tells_of_a_rotation() -> None:
+    """Where it stands, every anchor and every peer; verdicts are a list, since a question holds a CA's name."""
+    told = status_document(make_status(make_identity()))["identities"][0]["rotation"]
+    anchors, peers = told.pop("anchors"), told.pop("peers")
+    assert told == {
+        "stage": "anchor added",
+        "broken": False,
+        "why": "the next leaf is of CN=New CA; held: orders-1 is not shown to trust CN=New CA",
+        "since": "2026-11-22T12:00:00Z",
+        "leaf_ca": "CN=Old CA",
+        "target_ca": "CN=New CA",
+        "awaited": [
+            {
+                "peer": "orders-1",
+                "question": "trusts CN=New CA",
+                "verdict": "unknown",
+                "why": "nobody here can look at it",
+            }
+        ],
+        "paused": "alice, 2026-11-24 11:00:00Z",
+        "aborted": "",
+        "opens_at": "2026-11-24T18:00:00Z",
+    }
+    assert anchors[1] == {
+        "subject": "CN=New CA",
+        "fingerprint": NEW.certificate.fingerprint,
+        "not_before": rfc3339(NEW.certificate.not_before),
+        "not_after": rfc3339(NEW.certificate.not_after),
+        "state": "waiting",
+        "sources": ["vault", "/etc/kafka/ca.d"],
+        "held": "",
+    }
+    assert peers[1] == {
+        "peer": "orders-1",
+        "at": "2026-11-24T09:00:00Z",
+        "verdicts": [{"question": "trusts CN=New CA", "verdict": "unknown"}],
+        "why": "nobody here can look at it",
+    }
+
+
+def test_document_tells_which_stages_are_broken() -> None:
+    """A script need not know their names."""
+    broken = {stage for stage in Stage if _rotation_in(stage)["broken"]}
+    assert broken == {Stage.LEAF_UNTRUSTED, Stage.PEER_AHEAD, Stage.STORE_EDITED}
+
+
+def _rotation_in(stage: Stage) -> dict[str, Any]:
+    status = make_status(make_identity(rotation=make_rotation(stage=stage)))
+    rotation: dict[str, Any] = status_document(status)["identities"][0]["rotation"]
+    return rotation
+
+
 def test_document_of_tries_that_did_not_fail_has_no_failure() -> None:
     """A lane at rest is told too."""
     told = status_document(make_status(make_identity(tries={"issuing": Tries()})))["identities"][0]
@@ -100,8 +153,9 @@ def test_every_field_is_documented() -> None:
 def _fields(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield from value
-        for inner in value.values():
-            yield from _fields(inner)
+        for name, inner in value.items():
+            # What is counted is keyed by results and checks, which are no fields.
+            yield from inner if name == "counts" else _fields(inner)
     elif isinstance(value, list):
         for inner in value:
             yield from _fields(inner)
