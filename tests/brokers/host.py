@@ -116,6 +116,7 @@ class BrokerHost:
             "lifetime": "30d",
             "files": FILES[self.kind],
             "reload": [self.reload()],
+            "rotation": {"peers": [], "soak": "0s", "retire": "automatic"},
         } | changes
 
     def reload(self, **changes: Any) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class MemoryCa:
         """Return the root."""
         return (self.root.certificate,)
 
+    async def listed(self) -> tuple[Certificate, ...]:
+        """Hold no other CA."""
+        return ()
+
     async def revoke(self, leaf: Certificate, *, within: timedelta) -> None:  # noqa: ARG002 - of the port
         """Revoke nothing."""
         raise IssuerRefusedError(f"{self.name} revokes nothing")

@@ -132,14 +132,6 @@ BAD: dict[str, Bad] = {
         "listener INTERNAL: Empty client certificate chain",
         frozenset({Remedy.TRUST}),
     ),
-    "a truststore without the CA of the leaf in use": Bad(
-        lambda scene: scene.want(trust=[{"issuer": "other"}], peer_trust=[{"issuer": "local"}]),
-        {HANDSHAKE: 1, VERDICT: 1},
-        "listener INTERNAL: PKIX path building failed: sun.security.provider.certpath.SunCertPathBuilderException: "
-        "unable to find valid certification path to requested target",
-        frozenset({Remedy.TRUST}),
-        leaves=0,
-    ),
     "another store password": Bad(
         _another_password,
         {VERDICT: 2},
@@ -313,17 +305,32 @@ async def test_new_anchors_and_a_leaf_of_theirs_are_two_generations(scene: Scene
 
     scene.want(trust=BOTH)
     keeper = host.keeper()
-    for _ in range(2):  # they take turns: the leaf that was refused, and then the anchors that let it in
-        host.skew += timedelta(hours=7)
-        await keeper.turn()
+    host.skew += timedelta(hours=7)
+    await keeper.turn()
     status = await host.settled(keeper)
     assert status.counts.publications == {"anchors": 1, "leaf": 1}
-    assert status.counts.preflights == {"refused": 1, "accepted": 2}
+    assert status.counts.preflights == {"accepted": 2}
     assert status.generation == current + 2
     assert status.leaf is not None
     assert status.leaf.issuer == scene.other.intermediate.certificate.subject
     assert set(scene.served.values()) == {status.leaf.fingerprint}
     assert scene.calls == calls + 1
+
+
+async def test_broker_refuses_a_truststore_without_the_ca_of_its_leaf_even_by_force(scene: Scene) -> None:
+    """A person may go against our guards, and the broker's verdict still stands before the switch."""
+    scene.want(trust=BOTH)
+    keeper = scene.host.keeper()
+    await scene.host.settled(keeper)
+    served, root = scene.served, (await scene.local.anchors())[0]
+    with pytest.raises(AgentError, match="leaf here is of"):
+        await keeper.retire(root.fingerprint, by="alice", force=False)
+    await keeper.retire(root.fingerprint, by="alice", force=True)
+    status = scene.host.status(keeper)
+    assert set(status.counts.refusals) == {HANDSHAKE, VERDICT}
+    assert any("PKIX path building failed" in finding for finding in status.findings)
+    assert root in status.anchors
+    assert scene.served == served
 
 
 @pytest.mark.parametrize("name", ["GHOST", "CONTROLLER"])

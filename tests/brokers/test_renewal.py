@@ -9,8 +9,9 @@ import pytest
 
 from agent.core.evidence import Verdict
 from agent.core.generation import Cause
+from agent.core.rotation import Stage
 from agent.settings import load
-from agent.wiring.local_ca_desk import retire, rotate
+from agent.wiring.local_ca_desk import rotate
 from tests.brokers.host import LISTENERS, BrokerHost, broker_host
 from tests.servers.kafka_jars import NEWEST, OLDEST
 
@@ -70,24 +71,18 @@ async def test_renewal_is_accepted_switched_told_and_proven(tmp_path: Path, kind
 async def test_new_ca_comes_in_three_generations_each_proven(host: BrokerHost) -> None:
     """Anchors, then the leaf, then fewer anchors: never two at once, and each known to be in use before the next."""
     keeper = await host.up()
-    configuration = load(host.folder / "cert-agent.yaml", {}, "kafka1")
-    await rotate(configuration, "local")
-    keeper = host.keeper()
-    status = await host.settled(keeper)
-    assert status.generation == 2
-    assert status.counts.publications == {Cause.ANCHORS: 1}
-    assert len(status.anchors) == 2
-    expect_in_use(host, status)
-    await keeper.renew()
-    status = host.status(keeper)
-    assert status.generation == 3
-    assert status.leaf is not None
-    expect_in_use(host, status)
-    await retire(configuration, "local")
+    (old,) = host.status(keeper).anchors
+    await rotate(load(host.folder / "cert-agent.yaml", {}, "kafka1"), "local")
     keeper = host.keeper()
     status = await host.settled(keeper)
     assert status.generation == 4
+    assert status.counts.publications == {Cause.ANCHORS: 2, Cause.LEAF: 1}
+    assert status.counts.preflights == {"accepted": 3}
+    assert not status.counts.rollbacks
     assert len(status.anchors) == 1
+    assert old not in status.anchors
+    assert status.rotation is not None
+    assert status.rotation.stage is Stage.STEADY
     expect_in_use(host, status)
 
 

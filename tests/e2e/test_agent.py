@@ -204,7 +204,7 @@ async def test_a_lock_keeps_verbs_out_when_the_socket_is_gone(host: Host) -> Non
 
 
 async def test_anchors_in_files_are_watched(host: Host) -> None:
-    """A CA that is put into the folder stands in the truststores seconds later; the leaf stays."""
+    """A CA that is put into the folder stands in the truststores seconds later, and leaves when nothing uses it."""
     folder = host.folder / "ca.d"
     folder.mkdir()
     (folder / "one.pem").write_bytes(pem.encode([Ca.root("CN=One").certificate]))
@@ -212,6 +212,7 @@ async def test_anchors_in_files_are_watched(host: Host) -> None:
     broker["files"][0]["truststore"] = "ca.crt"
     broker["trust"] = [{"files": "ca.d"}, {"issuer": "local"}]
     broker["peer_trust"] = [{"issuer": "local"}]
+    broker["rotation"] = {"peers": [], "soak": "0s", "retire": "automatic"}
     async with host.running() as agent:
         await agent.until_ready()
         first = host.leaf()

@@ -287,6 +287,7 @@ async def test_a_host_whose_ca_is_there_may_be_served_by_hand_too(host: Host, el
     host.settings["identities"]["broker"] |= {
         "issuer": "local",
         "peer_trust": [{"issuer": "local"}, {"issuer": "hand"}],
+        "rotation": {"peers": []},
     }
     async with host.running() as agent:
         await agent.until_ready()
@@ -296,6 +297,9 @@ async def test_a_host_whose_ca_is_there_may_be_served_by_hand_too(host: Host, el
         assert host.leaf().issuer.rfc4514_string() == "CN=between"
         csr = await csr_of(host)
         code, _, errors = await host.verb("renew")
+        assert code == 1
+        assert "the truststores here are not shown to be in use" in errors
+        code, _, errors = await host.verb("ca", "confirm", "broker", "--by", "alice")
         assert code == 0, errors
         assert host.leaf().issuer.rfc4514_string() != "CN=between"
         code, _, errors = await bring(host, elsewhere.sign(csr) + elsewhere.text("between.crt"))
