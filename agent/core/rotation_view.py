@@ -270,7 +270,7 @@ class RotationView(IdentityCas):
             return None  # of what was taken over nobody knows where it came from: it is replaced when it is due
         turned = next((one.at for one in self.noted.owned if one.what == own), None)
         if turned is not None and turned <= now < turned + STANDS:
-            return None  # it has just turned back: whoever turns to and fro would have a leaf for each turn
+            return None  # it has just turned back: whoever turns back and forth would have a leaf for each turn
         is_firsts = self.current.issuer == self.situation.wanted.issuer
         if is_firsts and noted is not None and noted.what == own and noted.at <= self.current.issued_at <= now:
             return None

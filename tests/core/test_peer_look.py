@@ -264,7 +264,10 @@ def test_node_is_asked_for_its_process_alone() -> None:
 def test_what_a_leaf_that_is_shown_leads_to_is_all_that_it_verifies_by() -> None:
     """Whatever its dates are; of a leaf of nobody that is known it is nothing."""
     anchors = (ROOT.certificate, OLD.certificate)
-    assert ends_of((LEAF_BELOW, BELOW.certificate), anchors) == (ROOT_ID, frozenset({ROOT_ID}))
+    assert ends_of((LEAF_BELOW, BELOW.certificate), anchors) == (
+        ca_id(ROOT.certificate),
+        frozenset({ca_id(ROOT.certificate)}),
+    )
     assert ends_of((OLD_LEAF,), anchors) == (OLD_ID, frozenset({OLD_ID}))
     assert ends_of((STRANGE_LEAF,), anchors) is None
     both = ends_of((LEAF_BELOW, BELOW.certificate), (*anchors, BELOW.certificate))
