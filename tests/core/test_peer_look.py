@@ -203,6 +203,33 @@ def test_cross_signed_leaf_is_of_both_cas() -> None:
     assert told(served(chain=(NEW_LEAF, crossed.certificate))).uses == frozenset({OLD_ID, NEW_ID})
 
 
+def test_cross_signed_leaf_needs_no_ca_that_goes_where_the_other_stays() -> None:
+    """Or no old root would ever leave whose CA had signed for the new one."""
+    crossed = OLD.intermediate("CN=New", key=NEW.key)
+    look = PeerLook("x", NOW, looks=((None, served(chain=(NEW_LEAF, crossed.certificate))),))
+    for staying, uses in (({NEW_ID}, {NEW_ID}), ({OLD_ID}, {OLD_ID}), (set(), {OLD_ID, NEW_ID})):
+        told = peer_look.as_testimony(look, KNOWN, NOW, is_broker=False, staying=frozenset(staying))
+        assert told.uses == uses
+
+
+def test_who_takes_a_chain_of_two_cas_trusts_one_of_them() -> None:
+    """Which one nobody knows; the names that it gives tell of the chain too, where nothing was seen of the leaf."""
+    crossed = OLD.intermediate("CN=New", key=NEW.key)
+    ends = ends_of((NEW_LEAF, crossed.certificate), KNOWN)
+    assert ends is not None
+    for acceptable, took, verdict in (
+        (names(STRANGER), PROVEN, PROVEN),
+        (names(OLD), UNKNOWN, PROVEN),
+        (names(STRANGER), UNKNOWN, REFUTED),
+        (names(OLD, NEW), REFUTED, REFUTED),
+        (frozenset(), UNKNOWN, None),
+    ):
+        look = PeerLook("x", NOW, looks=((ends[0], served(acceptable, took)),), ends={ends[0]: ends[1]})
+        told = peer_look.as_testimony(look, KNOWN, NOW, is_broker=False)
+        assert told.trusts.get(ends[0]) is verdict
+        assert told.trusts.get(NEW_ID) is (PROVEN if acceptable == names(OLD, NEW) else REFUTED if acceptable else None)
+
+
 def test_leaf_that_is_trusted_itself_is_its_own_ca() -> None:
     """A truststore may hold the very certificate that a host serves."""
     alone = leaf_of(STRANGER)

@@ -49,13 +49,20 @@ async def test_a_lost_key_has_the_leaf_in_hand_asked_about_all_the_same() -> Non
     assert world.leaf == NEW
 
 
-async def test_a_lost_link_leads_back_to_what_was_in_use_and_to_nothing_that_was_turned_away_from() -> None:
+@pytest.mark.parametrize("is_noted", [True, False])
+async def test_a_lost_link_leads_back_to_what_was_in_use_and_to_nothing_that_was_turned_away_from(
+    is_noted: bool,
+) -> None:
     """A person went back to the old CA; the newest generation that is kept is of the new one."""
     world = await reissued()
     await world.keeper.abort(by="ann")
     await world.later(HOUR)
     assert world.leaf == OLD
     world.peer.trusts, number = {world.ids[OLD]}, world.current.number
+    if not is_noted:
+        rotation = replace(world.store.record.rotation, leaf=None)
+        world.store.record = replace(world.store.record, settled=None, rotation=rotation)
+        world.restart()
     world.store.current = None
     await world.keeper.turn()
     assert world.current.number == number
