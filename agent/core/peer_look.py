@@ -92,7 +92,7 @@ def as_testimony(
         if meets:
             asked = confirm(look.peer)
             why.append(f"it asks for no certificate, so that whom it trusts as a client cannot be seen: {asked}")
-    elif seen:
+    else:
         why.append("it is configured to ask for certificates, and has asked for none")
     return Testimony(
         look.peer,

@@ -119,7 +119,8 @@ class Applier:
         """
         situation = Situation(observed, self._wanted, self._edges.clock())
         if discard_edits:
-            await self._expect_unused(added_by_edits(situation), situation)
+            if situation.rotation is not None:
+                await self._expect_unused(added_by_edits(situation.rotation), situation)
             await self.publisher.discard_edits(situation)
         failure = self.ledger.record.issuing.failure
         in_doubt = failure is not None and failure.reason == IN_DOUBT
@@ -135,9 +136,9 @@ class Applier:
             return
         await self.witnessing.ask(situation)
         seen = replace(situation.observed, peers=self.witnessing.peers, peers_asked_at=self.witnessing.asked_at)
-        now = Situation(seen, self._wanted, self._edges.clock())
+        rotation = Situation(seen, self._wanted, self._edges.clock()).rotation
         for anchor in added:
-            peer = user_of(anchor, now)
+            peer = None if rotation is None else user_of(anchor, rotation)
             if peer is not None:
                 raise AgentError(
                     f"{self._wanted.name}: {peer} uses a leaf of {name_of(anchor)}, which is in the truststores by an"
