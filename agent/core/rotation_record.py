@@ -58,7 +58,8 @@ class RotationRecord:
     where it stands. `owned` says of CAs until when the issuer gave leaves of them, `doubtful` are those of
     whose leaves nobody has shown yet that readers use them no more, `ended` since when the current leaf
     is seen to have ended, by its fingerprint, `leaving` the CAs that were to leave the truststores when all
-    sources could be read. `met` are the peers that were found by looking.
+    sources could be read. `forgotten`: earlier notes could not be read, and nobody has said since that it may
+    go on without them. `met` are the peers that were found by looking.
     """
 
     rulings: tuple[Ruling, ...] = ()
@@ -75,4 +76,5 @@ class RotationRecord:
     doubtful: tuple[CaId, ...] = ()
     ended: Since | None = None
     leaving: tuple[CaId, ...] = ()
+    forgotten: bool = False
     met: tuple[Met, ...] = ()

@@ -10,6 +10,7 @@ from agent.core.guards import nodes_have_its_anchor, nodes_have_the_leaf
 from agent.core.restart import RestartDue
 from agent.core.rotation import Stage
 from agent.core.rotation_plan import kept_of
+from agent.core.rotation_view import FORGOTTEN
 from agent.core.status import AnchorStatus, AwaitedStatus, PeerStatus, RotationStatus
 from agent.core.testimony import Question
 
@@ -119,6 +120,8 @@ def concerns(situation: Situation) -> Iterator[str]:
     lacks = lacks_way_back(situation)
     if lacks:
         yield lacks
+    if rotation.noted.forgotten:
+        yield FORGOTTEN
     if rotation.noted.pause is not None:
         yield f"{rotation.noted.pause.by} has paused it: `cert-agent ca resume` ends that"
 

@@ -41,6 +41,11 @@ ENDED = timedelta(minutes=1)
 STANDS = timedelta(hours=1)
 """How long an issuer that has come back to a CA must stay with it before another leaf is had for that."""
 
+FORGOTTEN = (
+    "its notes could not be read, and what people had said is forgotten: say it again, then `cert-agent ca resume`"
+)
+"""Why no leaf of another CA becomes current, and no anchor enters or leaves, after notes were lost."""
+
 HERE = (nobody_has_edited, anchor_is_accepted, nobody_goes_back)
 """What can hold up a leaf of another CA before any peer is asked."""
 
@@ -242,6 +247,8 @@ class RotationView(IdentityCas):
         """Return what keeps a leaf with its chain from becoming current; None: it may."""
         ca, end = self.ca_of(chain), end_of(tuple(chain), self.known)
         is_other = self.is_other(chain)
+        if self.noted.forgotten and is_other and not self.standing.expired:
+            return Hold("nothing_is_forgotten", FORGOTTEN)
         return leaf_hold(ca, self.standing, self.peers, self.situation.now, end=end, is_narrower=is_other)
 
     @cached_property
@@ -296,6 +303,8 @@ class RotationView(IdentityCas):
         without a certificate of a CA whose renewed one, of the same key, has come in its place.
         """
         now, held = self.situation.now, self.current.anchors
+        if self.noted.forgotten:
+            return by_fingerprint(held)
         accepted_now = self.accepted[0]
         fingerprints = {one.fingerprint for one in accepted_now}
         renewed = {ca_id(one) for one in accepted_now if one.not_before <= now < one.not_after}
@@ -311,6 +320,8 @@ class RotationView(IdentityCas):
     @property
     def retiring(self) -> frozenset[CaId]:
         """The CAs whose anchors may leave now."""
+        if self.noted.forgotten:
+            return frozenset()
         return frozenset(ca for ca, hold in self.outlook.retirements if hold is None)
 
     @cached_property

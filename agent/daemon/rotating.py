@@ -171,6 +171,10 @@ class RotationByHand:
         """End a pause, or where nobody has paused it have a rotation go on that was to go back."""
         noted = self._noted
         pause, abort = noted.pause, noted.abort
+        if noted.forgotten:
+            await self._note(replace(noted, forgotten=False))
+            self._log.warning("a person has the identity go on without its earlier notes", by=by)
+            return f"{self._wanted.name} goes on without its earlier notes"
         if pause is None and abort is None:
             return f"{self._wanted.name} is not paused"
         rotation = situation.rotation

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from agent.core.chain import order
 from agent.core.credentials import Credentials
 from agent.core.generation import Cause, Damage, Disk, FileDamage, Generation, generation_folder
 from agent.core.record import Record
-from agent.core.rotation_record import Pause, RotationRecord
+from agent.core.rotation_record import RotationRecord
 from agent.errors import MaterialError, StoreError
 from agent.keystores import private_key
 from agent.net.durable import sync_directory, write_durably
@@ -40,6 +39,7 @@ from agent.stores.pending import PendingFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from agent.core.configuration import Wanted
     from agent.core.files import Opened
@@ -55,10 +55,6 @@ async def _in_thread(work: Callable[Arguments, Result], *args: Arguments.args, *
         return await in_thread(work, *args, **kwargs)
     except MaterialError as error:
         raise StoreError(error.what, advice=error.advice) from error
-
-
-FORGOTTEN = "the agent, which could not read its notes,"
-"""Who has paused an identity whose notes are lost."""
 
 
 class DirectoryStore:
@@ -386,7 +382,7 @@ class DirectoryStore:
                     advice=f"they are kept as {path}.unreadable; say again what was said, then `cert-agent ca resume`",
                 )
                 # A pause, a way back or an anchor that was let go may have been among them.
-                record = Record(rotation=RotationRecord(pause=Pause(FORGOTTEN, datetime.now(UTC))))
+                record = Record(rotation=RotationRecord(forgotten=True))
         self._record = record
         return record
 

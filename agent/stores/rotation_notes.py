@@ -48,6 +48,7 @@ def encode(record: RotationRecord) -> dict[str, Any]:
         "doubtful": list(record.doubtful),
         "ended": record.ended and _since(record.ended),
         "leaving": list(record.leaving),
+        "forgotten": record.forgotten,
         "met": [{"peer": one.peer, "at": one.at.isoformat(), "is_node": one.is_node} for one in record.met],
     }
 
@@ -85,6 +86,7 @@ def decode(values: dict[str, Any]) -> RotationRecord:
         doubtful=tuple(map(str, values.get("doubtful", []))),
         ended=_read(values.get("ended")),
         leaving=tuple(map(str, values.get("leaving", []))),
+        forgotten=bool(values.get("forgotten", False)),
         met=tuple(Met(str(one["peer"]), instant(one["at"]), bool(one["is_node"])) for one in values.get("met", [])),
     )
 

@@ -11,6 +11,7 @@ import pytest
 from agent.core.anchors import ca_id
 from agent.core.files import Access, PemFiles
 from agent.core.rotation import Stage
+from agent.core.rotation_record import RotationRecord
 from agent.errors import AgentError
 from tests.daemon.broker_world import DAY, HOUR, MINUTE
 from tests.daemon.rotation_world import (
@@ -268,3 +269,39 @@ async def test_a_held_leaf_of_the_second_issuer_does_not_shut_out_the_first() ->
     assert world.current.issuer == "ca"
     assert world.current.leaf.not_after > end
     assert world.outages == []
+
+
+async def test_notes_that_were_lost_hold_a_rotation_and_no_renewal() -> None:
+    """A way back or an anchor that was let go may have been among them; who resumes has said what there was to say."""
+    world = await with_anchor()
+    world.store.record = replace(world.store.record, rotation=RotationRecord(forgotten=True))
+    world.restart()
+    await world.keeper.renew()
+    assert world.leaf == OLD
+    other = Ca.root("CN=Other Root")
+    world.ca.extra_anchors = (other.certificate,)
+    world.flip()
+    world.trust_both()
+    await world.later(HOUR)
+    assert (world.leaf, world.in_hand, len(world.current.anchors)) == (OLD, NEW, 2)
+    assert any("its notes could not be read" in one for one in world.status.concerns)
+    assert "goes on without its earlier notes" in await world.keeper.resume(by="ann")
+    await world.later(SIX)
+    assert world.leaf == NEW
+    assert other.certificate in world.current.anchors
+
+
+async def test_notes_that_were_lost_let_no_anchor_go() -> None:
+    """Whatever is allowed by itself."""
+    world = await reissued(BY_ITSELF)
+    world.peer.uses = {world.ids[NEW]}
+    lost = replace(world.store.record.rotation, forgotten=True)
+    world.store.record = replace(world.store.record, rotation=lost)
+    world.restart()
+    await world.later(2 * DAY)
+    await world.later(2 * DAY)
+    assert world.trusted == {OLD, NEW}
+    await world.keeper.resume(by="ann")
+    await world.later(SIX)
+    await world.later(2 * DAY)
+    assert world.trusted == {NEW}

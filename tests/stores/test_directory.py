@@ -425,14 +425,13 @@ async def test_orphans_of_a_crash_are_cleaned_at_start(shelf: Shelf) -> None:
 
 
 async def test_garbage_in_the_notes_is_set_aside(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are kept for a person, who is told; a pause may have been among them, so nothing changes until they act."""
+    """They are kept for a person, who is told; a pause may have been among them, so no CA changes until they act."""
     await shelf.renew()
     (shelf.directory / ".state.json").write_bytes(b"\x00\xff")
     (shelf.directory / ".pending").write_bytes(b"{}")
     store = shelf.restart()
     record = await store.load()
-    assert record.rotation.pause is not None
-    assert replace(record, rotation=RotationRecord()) == Record()
+    assert record == Record(rotation=RotationRecord(forgotten=True))
     told = capsys.readouterr().out
     assert "the notes of an identity cannot be read" in told
     assert "cert-agent ca resume" in told

@@ -45,6 +45,7 @@ RECORDS = st.builds(
     doubtful=st.lists(TEXTS, max_size=2).map(tuple),
     ended=st.none() | SINCES,
     leaving=st.lists(TEXTS, max_size=2).map(tuple),
+    forgotten=st.booleans(),
     met=st.lists(st.builds(Met, TEXTS, INSTANTS, st.booleans()), max_size=2).map(tuple),
 )
 JSON = st.recursive(
@@ -67,6 +68,7 @@ WHOLE = RotationRecord(
     doubtful=("old",),
     ended=Since("leaf", NOW),
     leaving=("old",),
+    forgotten=True,
     met=(Met("b3", NOW, is_node=True),),
 )
 
