@@ -320,8 +320,6 @@ class RotationView(IdentityCas):
     @property
     def retiring(self) -> frozenset[CaId]:
         """The CAs whose anchors may leave now."""
-        if self.noted.forgotten:
-            return frozenset()
         return frozenset(ca for ca, hold in self.outlook.retirements if hold is None)
 
     @cached_property

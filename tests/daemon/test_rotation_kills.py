@@ -147,6 +147,7 @@ async def test_a_rotation_that_is_killed_on_its_way_ends_all_the_same(at: int) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_rotation_that_is_killed_before_any_call_ends_all_the_same() -> None:
     """Between any two steps: nobody is shut out meanwhile, and nothing is paid for twice in vain."""
     _, fate = await rotate(TURNING, None)
@@ -171,6 +172,7 @@ async def go_back(kills_at: int | None) -> tuple[TurningWorld, Fate]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_way_back_that_is_killed_before_any_call_ends_all_the_same() -> None:
     """The word is on disk or it is not: who gave it and saw no answer gives it again."""
     _, undisturbed = await go_back(None)
