@@ -30,8 +30,8 @@ class IdentityCas:
     @cached_property
     def accepted(self) -> tuple[tuple[Certificate, ...], tuple[Sighting, ...]]:
         """The anchors that may be in a truststore, and the sightings that wait for a person's approval."""
-        owned = {one.what: one.at for one in self.noted.owned}
-        return accepted(self.situation.observed.trust, self.noted.rulings, self.current.anchors, owned)
+        noted, trust = self.noted, self.situation.observed.trust
+        return accepted(trust, noted.rulings, self.current.anchors, noted.turned_from)
 
     @property
     def noted(self) -> RotationRecord:

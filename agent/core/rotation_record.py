@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from agent.core.anchors import CaId, Ruling
@@ -78,3 +79,8 @@ class RotationRecord:
     leaving: tuple[CaId, ...] = ()
     forgotten: bool = False
     met: tuple[Met, ...] = ()
+
+    @property
+    def turned_from(self) -> Mapping[CaId, datetime]:
+        """Until when the issuer gave leaves of each CA that it has turned away from."""
+        return {one.what: one.at for one in self.owned}

@@ -275,7 +275,7 @@ class RotationView(IdentityCas):
         own, standing, noted, now = self.own, self.standing, self.noted.own, self.situation.now
         if own is None or own != self.target or own == standing.leaf or not self.current.issuer:
             return None  # of what was taken over nobody knows where it came from: it is replaced when it is due
-        turned = next((one.at for one in self.noted.owned if one.what == own), None)
+        turned = self.noted.turned_from.get(own)
         if turned is not None and turned <= now < turned + STANDS:
             return None  # it has just turned back: whoever turns back and forth would have a leaf for each turn
         is_firsts = self.current.issuer == self.situation.wanted.issuer

@@ -134,9 +134,7 @@ class Applier:
         """Raise `AgentError` where a peer is shown to use a leaf of a CA that edits have added; else log what goes."""
         if not added:
             return
-        await self.witnessing.ask(situation)
-        seen = replace(situation.observed, peers=self.witnessing.peers, peers_asked_at=self.witnessing.asked_at)
-        rotation = Situation(seen, self._wanted, self._edges.clock()).rotation
+        rotation = (await self._peers_asked(situation)).rotation
         for anchor in added:
             peer = None if rotation is None else user_of(anchor, rotation)
             if peer is not None:
@@ -149,6 +147,12 @@ class Applier:
             "anchors go with the edit of a truststore that is taken back",
             anchors=[f"{name_of(one)} ({one.fingerprint})" for one in added],
         )
+
+    async def _peers_asked(self, situation: Situation) -> Situation:
+        """Ask the peers, and return the situation by what they say now."""
+        await self.witnessing.ask(situation)
+        seen = replace(situation.observed, peers=self.witnessing.peers, peers_asked_at=self.witnessing.asked_at)
+        return Situation(seen, self._wanted, self._edges.clock())
 
     async def roll_back_by_hand(self, number: int | None, observed: Observed) -> str:
         """Switch to an earlier generation that still proves, and hold its leaf; raise `AgentError` if none."""
@@ -173,9 +177,7 @@ class Applier:
                 advice="name another with --to, or have a new leaf issued with `cert-agent renew`",
             )
         if situation.rotation is not None and situation.rotation.is_other(target.chain):
-            await self.witnessing.ask(situation)
-            seen = replace(observed, peers=self.witnessing.peers, peers_asked_at=self.witnessing.asked_at)
-            situation = Situation(seen, self._wanted, self._edges.clock())
+            situation = await self._peers_asked(situation)
         rotation = situation.rotation
         hold = rotation.hold_of_chain(target.chain) if rotation is not None else None
         if hold is not None:

@@ -150,10 +150,10 @@ class Keeper:
         That is told at the end of a turn: in the midst of one things are so for a moment.
         """
         situation = Situation(observed, self.wanted, self._edges.clock())
-        status = rotation_status(situation)
-        if status is not None and status.stage != self._stage:
-            self._stage = status.stage
-            self._log.info("the CA rotation", stage=str(status.stage), why=status.why)
+        stage = situation.rotation.outlook.stage if situation.rotation is not None else self._stage
+        if stage != self._stage and (status := rotation_status(situation)) is not None:
+            self._stage = stage
+            self._log.info("the CA rotation", stage=str(stage), why=status.why)
         found = {undated(one): one for one in concerns(situation)}
         for key in sorted(found.keys() - self._concerned):
             self._log.warning("of the CA rotation", concern=found[key])

@@ -46,7 +46,8 @@ class RotationByHand:
         seen = situation.observed.trust.seen
         anchor = self._named(fingerprint, seen)
         ruling, name = Ruling(anchor.fingerprint, approved=True, by=by, at=situation.now), self._name(anchor, situation)
-        if anchor not in self._accepted(situation, (ruling,)):
+        held = situation.current.anchors if situation.current is not None else ()
+        if anchor not in accepted(situation.observed.trust, (ruling,), held, self._noted.turned_from)[0]:
             raise AgentError(
                 f"{self._wanted.name}: {name} stays out: its issuer has left it behind for the CA that it issues under",
                 advice="where it is to be trusted all the same, name a file with it in `trust`",
@@ -62,7 +63,7 @@ class RotationByHand:
         rotation = self._rotation(situation)
         anchor = self._named(fingerprint, (*rotation.current.anchors, *situation.observed.trust.seen))
         name, ca = self._name(anchor, situation), ca_id(anchor)
-        self._expect_alone(anchor, name, situation)
+        self._expect_alone(anchor, name, rotation)
         standing = replace(rotation.standing, wanted=rotation.standing.wanted - {ca})
         allowed = Allowed(rotation.allowed.soak, None, frozenset({ca}) if force else frozenset())
         forced = retirement_hold(ca, standing, rotation.peers, allowed, situation.now)
@@ -83,10 +84,9 @@ class RotationByHand:
             when = f"; {held}" if held is not None else ""
         return f"{self._wanted.name}: {name} is to leave the truststores{when}"
 
-    def _expect_alone(self, anchor: Certificate, name: str, situation: Situation) -> None:
+    def _expect_alone(self, anchor: Certificate, name: str, rotation: RotationView) -> None:
         """Raise `AgentError` where another certificate of an anchor's CA is accepted: the CA itself stays."""
-        accepted_now = self._accepted(situation, self._noted.rulings)
-        others = [one for one in accepted_now if ca_id(one) == ca_id(anchor) and one.fingerprint != anchor.fingerprint]
+        others = [one for one in rotation.accepted[0] if ca_id(one) == ca_id(anchor) and one != anchor]
         if others:
             raise AgentError(
                 f"{self._wanted.name}: {name} stays: {others[0].fingerprint[:SHORTEST_PREFIX]} is the same CA, and"
@@ -145,15 +145,9 @@ class RotationByHand:
         return f"{self._wanted.name}: the leaf goes back to {back}, and away from {away}{told}"
 
     def _before(self, rotation: RotationView) -> CaId:
-        """Return the CA that the leaf was of before; raise `AgentError` when there is none to go back to.
-
-        Truststores that do not hold the leaf's own CA say nothing of where it may go back to: its peers do.
-        """
-        standing = rotation.standing
-        is_apart = standing.leaf not in standing.holds
+        """Return the CA that the leaf was of last; raise `AgentError` when there is none to go back to."""
         away = sorted(rotation.noted.away, key=lambda one: one.at, reverse=True)
-        others = [one.what for one in away if one.what != standing.leaf]
-        found = next((ca for ca in others if is_apart or ca in standing.holds), None)
+        found = next((one.what for one in away if one.what != rotation.standing.leaf), None)
         if found is None:
             raise AgentError(
                 f"{self._wanted.name}: there is no CA to go back to, the truststores hold no anchor of one before",
@@ -202,13 +196,6 @@ class RotationByHand:
     def _with_notes(self, situation: Situation) -> Situation:
         """Return a situation as it is by the notes of now."""
         return replace(situation, observed=replace(situation.observed, record=self._ledger.record))
-
-    @staticmethod
-    def _accepted(situation: Situation, rulings: Iterable[Ruling]) -> tuple[Certificate, ...]:
-        """Return the anchors that may be in the truststores by what people have said of them."""
-        held = situation.current.anchors if situation.current is not None else ()
-        owned = {one.what: one.at for one in situation.record.rotation.owned}
-        return accepted(situation.observed.trust, rulings, held, owned)[0]
 
     async def _rule(self, ruling: Ruling) -> None:
         noted = self._noted
