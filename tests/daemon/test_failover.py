@@ -50,16 +50,22 @@ async def two(wanted: Wanted = WITH_SECOND) -> TwoIssuers:
     return world
 
 
-# --- failing over ----------------------------------------------------------------------------
-
-
-async def test_the_second_issuer_is_asked_while_the_first_is_down_in_the_last_twentieth() -> None:
-    """Every peer trusts both CAs, so that a leaf of either will do."""
+async def failed_over() -> TwoIssuers:
+    """Return a world whose first issuer is down in the last twentieth, ten minutes on; peers trust both CAs."""
     world = await two()
     world.trust_both()
     world.go_down()
     world.now = world.current.leaf.not_after - URGENT
     await world.live_until(world.now + 10 * MINUTE)
+    return world
+
+
+# --- failing over ----------------------------------------------------------------------------
+
+
+async def test_the_second_issuer_is_asked_while_the_first_is_down_in_the_last_twentieth() -> None:
+    """Every peer trusts both CAs, so that a leaf of either will do."""
+    world = await failed_over()
     assert (world.leaf, world.current.issuer, world.outages) == (NEW, "second", [])
     assert world.second.calls == 1
 
@@ -153,11 +159,7 @@ async def test_both_issuers_are_asked_by_turns_while_both_are_down() -> None:
 
 async def test_it_goes_back_to_the_first_issuer_when_that_answers() -> None:
     """A leaf of the second was an emergency's: the first one's CA is what the settings name."""
-    world = await two()
-    world.trust_both()
-    world.go_down()
-    world.now = world.current.leaf.not_after - URGENT
-    await world.live_until(world.now + 10 * MINUTE)
+    world = await failed_over()
     assert world.leaf == NEW
     world.ca.script = []
     await world.live_until(world.now + HOUR)
@@ -167,11 +169,7 @@ async def test_it_goes_back_to_the_first_issuer_when_that_answers() -> None:
 
 async def test_a_leaf_of_the_second_issuer_stays_while_the_first_is_down() -> None:
     """It is renewed there while that lasts, in its own last twentieth."""
-    world = await two()
-    world.trust_both()
-    world.go_down()
-    world.now = world.current.leaf.not_after - URGENT
-    await world.live_until(world.now + 10 * MINUTE)
+    world = await failed_over()
     calls = world.second.calls
     await world.live_until(world.now + 3 * HOUR)
     assert (world.leaf, world.second.calls) == (NEW, calls)
